@@ -1,0 +1,328 @@
+package dashboard
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
+
+	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/version"
+)
+
+const (
+	maxPoints   = 1000            // of a history
+	askWithin   = time.Second     // the healer, or the database for incidents
+	queryWithin = 5 * time.Second // the database for a history
+)
+
+// answer is a huma response with nothing but a body.
+type answer[T any] struct{ Body T }
+
+// Component says how one part that we depend on does.
+type Component struct {
+	Status api.Status `json:"status" enum:"up,down,unknown"`
+	Reason string     `json:"reason,omitempty" doc:"Why it is not up, in words"`
+}
+
+// Health is the answer of a dashboard that lives.
+type Health struct {
+	Status     api.Status `json:"status" enum:"up,degraded" doc:"degraded when a component is not up"`
+	Version    string     `json:"version"`
+	Components struct {
+		Database Component `json:"database"`
+		Healer   Component `json:"healer"`
+		Metrics  Component `json:"metrics"`
+	} `json:"components"`
+	Timestamp time.Time `json:"timestamp"`
+}
+
+// SystemInfo says what machine this is. Sizes are absent before the first sample.
+type SystemInfo struct {
+	Hostname         string    `json:"hostname"`
+	Version          string    `json:"version"`
+	Kernel           string    `json:"kernel" doc:"Release, as of uname -r"`
+	CPUCores         int       `json:"cpu_cores,omitempty"`
+	MemoryTotalBytes uint64    `json:"memory_total_bytes,omitempty"`
+	DiskTotalBytes   uint64    `json:"disk_total_bytes,omitempty"`
+	Timestamp        time.Time `json:"timestamp"`
+}
+
+// Ping says that samples are coming.
+type Ping struct {
+	SampleTime time.Time `json:"sample_timestamp" doc:"Of the newest sample"`
+	AgeSeconds float64   `json:"age_seconds" doc:"Since it arrived"`
+	Timestamp  time.Time `json:"timestamp"`
+}
+
+// SampleList is a stretch of the past.
+type SampleList struct {
+	From      time.Time    `json:"from"`
+	To        time.Time    `json:"to"`
+	Samples   []api.Sample `json:"samples" doc:"Oldest first, at most 1,000"`
+	Timestamp time.Time    `json:"timestamp"`
+}
+
+// IncidentList is one page of incidents.
+type IncidentList struct {
+	Events    []api.Incident `json:"events" doc:"Newest first"`
+	Next      *time.Time     `json:"next,omitempty" doc:"Value of before for the next page; absent on the last"`
+	Source    string         `json:"source" enum:"database,healer" doc:"Who remembered: the healer keeps fewer"`
+	Timestamp time.Time      `json:"timestamp"`
+}
+
+// ServiceList is the state of all our units.
+type ServiceList struct {
+	Services  []api.Service `json:"services"`
+	Timestamp time.Time     `json:"timestamp"`
+}
+
+// ServiceDetail is the state of one unit.
+type ServiceDetail struct {
+	api.Service
+	Timestamp time.Time `json:"timestamp"`
+}
+
+// operations mounts the API on r and returns its description.
+func (d *Dashboard) operations(r chi.Router) *huma.OpenAPI {
+	config := huma.DefaultConfig("Arasul", "1")
+	config.Info.Description = "State, figures and self-healing of this appliance. Read only; errors are RFC 9457 problems."
+	config.CreateHooks = nil // no $schema in answers
+	config.DocsPath = ""     // the built-in pages load from the internet
+	config.OpenAPIPath = ""  // one document, at a path we describe
+	config.SchemasPath = ""
+	a := humachi.New(r, config)
+
+	get(a, "health", "system", "/api/health", "Is the dashboard alive, and what is missing", d.health)
+	get(a, "system-status", "system", "/api/system/status", "Is all well", d.systemStatus)
+	get(a, "system-info", "system", "/api/system/info", "What machine is this", d.systemInfo)
+	get(a, "metrics-live", "metrics", "/api/metrics/live", "The newest sample", d.metricsLive, 503)
+	get(a, "metrics-ping", "metrics", "/api/metrics/ping", "Are samples coming", d.metricsPing, 503)
+	get(a, "metrics-history", "metrics", "/api/metrics/history", "Samples of the past", d.metricsHistory, 503)
+	get(a, "self-healing-events", "self-healing", "/api/self-healing/events", "Incidents and what was done", d.healingEvents, 503)
+	get(a, "self-healing-status", "self-healing", "/api/self-healing/status", "How the healer does", d.healingStatus, 503)
+	get(a, "services", "services", "/api/services", "All services", d.services)
+	get(a, "service", "services", "/api/services/{name}", "One service", d.service, 404)
+	return a.OpenAPI()
+}
+
+func get[I, O any](a huma.API, id, tag, path, summary string, handle func(context.Context, *I) (*answer[O], error), errors ...int) {
+	huma.Register(a, huma.Operation{
+		OperationID: id, Method: http.MethodGet, Path: path, Summary: summary, Tags: []string{tag}, Errors: errors,
+	}, handle)
+}
+
+func (d *Dashboard) health(context.Context, *struct{}) (*answer[Health], error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	h := Health{Status: api.Up, Version: version.Version, Timestamp: now.UTC()}
+	h.Components.Database = reach(d.known.database, d.seen.DatabaseErr)
+	h.Components.Healer = reach(d.known.healer, d.seen.HealerErr)
+	switch {
+	case d.seen.Stale(now):
+		h.Components.Metrics = Component{api.Down, "no samples are coming in"}
+	case d.seen.Sample == nil:
+		h.Components.Metrics = Component{api.Unknown, "no sample yet"}
+	default:
+		h.Components.Metrics = Component{Status: api.Up}
+	}
+	for _, c := range []Component{h.Components.Database, h.Components.Healer, h.Components.Metrics} {
+		if c.Status != api.Up {
+			h.Status = api.Degraded
+		}
+	}
+	return &answer[Health]{h}, nil
+}
+
+func reach(known bool, err error) Component {
+	switch {
+	case !known:
+		return Component{api.Unknown, "not asked yet"}
+	case err != nil:
+		return Component{api.Down, "cannot be reached"}
+	}
+	return Component{Status: api.Up}
+}
+
+func (d *Dashboard) systemStatus(context.Context, *struct{}) (*answer[api.SystemStatus], error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return &answer[api.SystemStatus]{d.status(time.Now())}, nil
+}
+
+func (d *Dashboard) systemInfo(context.Context, *struct{}) (*answer[SystemInfo], error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := SystemInfo{Hostname: d.opts.Hostname, Version: version.Version, Kernel: d.opts.Kernel, Timestamp: time.Now().UTC()}
+	if s := d.seen.Sample; s != nil {
+		i.CPUCores, i.MemoryTotalBytes, i.DiskTotalBytes = s.CPUCores, s.MemoryTotalBytes, s.DiskTotalBytes
+	}
+	return &answer[SystemInfo]{i}, nil
+}
+
+func (d *Dashboard) metricsLive(context.Context, *struct{}) (*answer[api.Sample], error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.seen.Sample == nil {
+		return nil, huma.Error503ServiceUnavailable("There is no sample yet.")
+	}
+	return &answer[api.Sample]{*d.seen.Sample}, nil
+}
+
+func (d *Dashboard) metricsPing(context.Context, *struct{}) (*answer[Ping], error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	if d.seen.Sample == nil || d.seen.Stale(now) {
+		return nil, huma.Error503ServiceUnavailable("No samples are coming in.")
+	}
+	return &answer[Ping]{Ping{d.seen.Sample.Time, now.Sub(d.seen.SampleAt).Seconds(), now.UTC()}}, nil
+}
+
+type historyInput struct {
+	Range string `query:"range" enum:"1h,24h,7d" default:"1h" doc:"How far back"`
+}
+
+func (d *Dashboard) metricsHistory(ctx context.Context, in *historyInput) (*answer[SampleList], error) {
+	if d.opts.History == nil || !d.databaseUp() {
+		return nil, huma.Error503ServiceUnavailable("The history needs the database, which cannot be reached.")
+	}
+	back := map[string]time.Duration{"1h": time.Hour, "24h": 24 * time.Hour, "7d": 7 * 24 * time.Hour}[in.Range]
+	to := time.Now().UTC()
+	from := to.Add(-back)
+	ctx, cancel := context.WithTimeout(ctx, queryWithin)
+	defer cancel()
+	samples, err := d.opts.History.History(ctx, from, to, maxPoints)
+	if err != nil {
+		d.opts.Log.Warn("history unread", "err", err)
+		return nil, huma.Error503ServiceUnavailable("The history could not be read from the database.")
+	}
+	if samples == nil {
+		samples = []api.Sample{}
+	}
+	return &answer[SampleList]{SampleList{from, to, samples, to}}, nil
+}
+
+type eventsInput struct {
+	Limit  int       `query:"limit" minimum:"1" maximum:"200" default:"50"`
+	Before time.Time `query:"before" doc:"Only incidents detected before this time: detected_at of the last one seen"`
+}
+
+func (d *Dashboard) healingEvents(ctx context.Context, in *eventsInput) (*answer[IncidentList], error) {
+	// The database keeps microseconds, the healer nanoseconds: without cutting,
+	// an incident that moved from one to the other would be older than itself.
+	before := in.Before.Truncate(time.Microsecond)
+	incidents, source, err := d.remembered(ctx, before, in.Limit)
+	if err != nil {
+		d.opts.Log.Warn("incidents unread", "err", err)
+		return nil, huma.Error503ServiceUnavailable("Neither the database nor the healer can be reached.")
+	}
+	if before.IsZero() {
+		incidents = d.freshen(incidents, in.Limit)
+	}
+	list := IncidentList{Events: incidents, Source: source, Timestamp: time.Now().UTC()}
+	if list.Events == nil {
+		list.Events = []api.Incident{}
+	}
+	if n := len(incidents); n >= in.Limit {
+		next := incidents[n-1].DetectedAt.Truncate(time.Microsecond)
+		list.Next = &next
+	}
+	return &answer[IncidentList]{list}, nil
+}
+
+// remembered asks the database, which keeps everything, or else the healer.
+func (d *Dashboard) remembered(ctx context.Context, before time.Time, limit int) (_ []api.Incident, source string, err error) {
+	ask := func(who Incidents) ([]api.Incident, error) {
+		ctx, cancel := context.WithTimeout(ctx, askWithin)
+		defer cancel()
+		return who.Incidents(ctx, before, limit)
+	}
+	if d.opts.Database != nil && d.databaseUp() {
+		incidents, err := ask(d.opts.Database)
+		if err == nil {
+			return incidents, "database", nil
+		}
+		d.opts.Log.Warn("incidents unread from database", "err", err)
+	}
+	if d.opts.Healer == nil {
+		return nil, "", fmt.Errorf("no healer to ask")
+	}
+	incidents, err := ask(d.opts.Healer)
+	return incidents, "healer", err
+}
+
+// freshen puts what is in memory over the newest page, since the database
+// learns of an incident a little later than we do.
+func (d *Dashboard) freshen(page []api.Incident, limit int) []api.Incident {
+	d.mu.Lock()
+	fresh := d.kept()
+	d.mu.Unlock()
+	for _, i := range page {
+		if !slices.ContainsFunc(fresh, func(f api.Incident) bool { return f.ID == i.ID }) {
+			fresh = append(fresh, i)
+		}
+	}
+	slices.SortStableFunc(fresh, func(a, b api.Incident) int { return b.DetectedAt.Compare(a.DetectedAt) })
+	return fresh[:min(limit, len(fresh))]
+}
+
+func (d *Dashboard) healingStatus(ctx context.Context, _ *struct{}) (*answer[api.HealerStatus], error) {
+	const away = "The healer cannot be reached."
+	if d.opts.Healer == nil {
+		return nil, huma.Error503ServiceUnavailable(away)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	status, err := d.opts.Healer.Status(ctx)
+	if err != nil {
+		return nil, huma.Error503ServiceUnavailable(away) // OnHealer has logged why
+	}
+	return &answer[api.HealerStatus]{status}, nil
+}
+
+func (d *Dashboard) services(context.Context, *struct{}) (*answer[ServiceList], error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	services := d.seen.Services
+	if services == nil {
+		services = []api.Service{}
+	}
+	return &answer[ServiceList]{ServiceList{services, time.Now().UTC()}}, nil
+}
+
+type serviceInput struct {
+	Name string `path:"name" example:"metrics" doc:"Short name, as in services"`
+}
+
+func (d *Dashboard) service(_ context.Context, in *serviceInput) (*answer[ServiceDetail], error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.seen.Services {
+		if s.Name == in.Name {
+			return &answer[ServiceDetail]{ServiceDetail{s, time.Now().UTC()}}, nil
+		}
+	}
+	return nil, huma.Error404NotFound("There is no service of that name.")
+}
+
+// databaseUp says whether asking the database is worth the wait.
+func (d *Dashboard) databaseUp() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.seen.DatabaseErr == nil
+}
+
+func specOperation() *huma.Operation {
+	return &huma.Operation{
+		OperationID: "openapi", Method: http.MethodGet, Path: "/api/openapi.json", Tags: []string{"system"},
+		Summary:   "This document",
+		Responses: map[string]*huma.Response{"200": {Description: "OpenAPI 3.1", Content: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: huma.TypeObject}}}}},
+	}
+}

@@ -1,0 +1,204 @@
+// Package dashboard answers the HTTP API, keeps open pages up to date over a
+// WebSocket, and serves the page itself.
+//
+// It is told what happens (OnSample, OnServices, OnIncident, OnHealer,
+// OnDatabase), keeps the newest of it in memory, and judges by one rule whether
+// all is well. It answers from that memory, so that it keeps answering with the
+// database, the healer and the metrics gone; only history needs the database.
+//
+// It does not measure, repair or fetch anything, it changes nothing, and it
+// does not know who asks: until there are sessions, all it says may be read by
+// anybody in the local network (AUTH-6), so it says no more than states and
+// figures. Which host names are ours is the proxy's business.
+package dashboard
+
+import (
+	"context"
+	"encoding/json"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/stream"
+)
+
+// History reads samples kept in the database: those of [from, to), oldest
+// first, thinned out to at most maxPoints.
+type History interface {
+	History(ctx context.Context, from, to time.Time, maxPoints int) ([]api.Sample, error)
+}
+
+// Incidents lists at most limit incidents detected before a time, newest
+// first. The zero time means from the newest on.
+type Incidents interface {
+	Incidents(ctx context.Context, before time.Time, limit int) ([]api.Incident, error)
+}
+
+// Healer answers from the healer's own memory.
+type Healer interface {
+	Incidents
+	Status(ctx context.Context) (api.HealerStatus, error)
+}
+
+// Options says whom to ask. Hostname, Kernel and Interval should be set; the
+// rest may be nil, and what depends on it answers 503.
+type Options struct {
+	Hostname string
+	Kernel   string        // release, as of uname -r
+	Interval time.Duration // between samples; three without one are a fault
+
+	Web      fs.FS     // the built page, rooted where index.html lies
+	History  History   // from the database
+	Database Incidents // from the database
+	Healer   Healer
+	Log      *slog.Logger
+}
+
+// Dashboard holds what it was told and serves it. Its methods may be called
+// from several goroutines.
+type Dashboard struct {
+	opts    Options
+	page    page
+	handler http.Handler
+	spec    []byte
+
+	hub     stream.Hub
+	sockets chan struct{} // one token per open WebSocket
+
+	mu        sync.Mutex // guards what follows, and the order of what the hub is given
+	seen      Observed
+	incidents map[string]api.Incident
+	known     struct{ healer, database bool } // has anybody told us yet?
+	verdict   verdict
+	toldAt    time.Time // when the verdict was last published
+}
+
+// New prepares a dashboard that has been told nothing yet. It reads the page
+// into memory; an error means that it could not.
+func New(opts Options) (*Dashboard, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Interval <= 0 {
+		opts.Interval = 5 * time.Second
+	}
+	page, err := loadPage(opts.Web)
+	if err != nil {
+		return nil, err
+	}
+	d := &Dashboard{
+		opts:      opts,
+		page:      page,
+		sockets:   make(chan struct{}, maxSockets),
+		incidents: make(map[string]api.Incident),
+		seen:      Observed{Since: time.Now(), Interval: opts.Interval},
+		verdict:   verdict{Status: api.OK, Reasons: []api.Reason{}},
+	}
+	if err := d.routes(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Handler answers everything the dashboard has to say. Serve it with limits on
+// headers and idle connections, but without a deadline for writing, which would
+// cut the live stream; and with a base context that ends when Run's does.
+func (d *Dashboard) Handler() http.Handler { return d.handler }
+
+// Run judges once a second, since some rules are about time, until ctx ends;
+// then it waits for the open WebSockets, which end with the server's context.
+func (d *Dashboard) Run(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			d.mu.Lock()
+			d.judge(now)
+			d.mu.Unlock()
+		case <-ctx.Done():
+			for range cap(d.sockets) {
+				d.sockets <- struct{}{}
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// Spec returns the OpenAPI document of the API, generated from its handlers.
+func Spec() ([]byte, error) {
+	d, err := New(Options{})
+	if err != nil {
+		return nil, err
+	}
+	return d.spec, nil
+}
+
+func (d *Dashboard) routes() error {
+	r := chi.NewRouter()
+	r.Use(secure, middleware.GetHead)
+	var doc *huma.OpenAPI
+	r.Group(func(r chi.Router) {
+		r.Use(middleware.Compress(5, "application/json"))
+		doc = d.operations(r)
+	})
+	r.Get("/api/metrics/live-stream", d.live)
+	doc.AddOperation(liveOperation(doc.Components.Schemas))
+	r.Get("/api/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(d.spec)
+	})
+	doc.AddOperation(specOperation())
+	r.NotFound(d.servePage)
+	r.MethodNotAllowed(methodNotAllowed)
+	d.handler = r
+
+	var err error
+	d.spec, err = json.MarshalIndent(doc, "", "  ")
+	d.spec = append(d.spec, '\n')
+	return err
+}
+
+// The page loads nothing from elsewhere and has neither inline scripts nor
+// inline styles, so an injected one does nothing.
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+	"font-src 'self'; connect-src 'self'; manifest-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// secure sets the headers that every answer carries.
+func secure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", contentSecurityPolicy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		if isAPI(r.URL.Path) {
+			h.Set("Cache-Control", "no-store")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isAPI(path string) bool { return path == "/api" || strings.HasPrefix(path, "/api/") }
+
+func methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Allow", "GET, HEAD")
+	problem(w, http.StatusMethodNotAllowed, "This can only be read.")
+}
+
+// problem answers with an RFC 9457 document, in the form huma gives them.
+func problem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(huma.NewError(status, detail))
+}

@@ -1,0 +1,407 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/arasul/arasul/pkg/api"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/openapi.json")
+
+// recorded answers as a database or a healer would, or with err. A nil err and
+// no incidents mean that nothing ever happened.
+type recorded struct {
+	incidents []api.Incident // newest first
+	samples   []api.Sample
+	err       error
+	hang      bool
+	points    int
+	span      time.Duration
+}
+
+func (m *recorded) Incidents(ctx context.Context, before time.Time, limit int) ([]api.Incident, error) {
+	if m.hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	var found []api.Incident
+	for _, i := range m.incidents {
+		if (before.IsZero() || i.DetectedAt.Before(before)) && len(found) < limit {
+			found = append(found, i)
+		}
+	}
+	return found, m.err
+}
+
+func (m *recorded) Status(context.Context) (api.HealerStatus, error) {
+	return api.HealerStatus{Mode: "act"}, m.err
+}
+
+func (m *recorded) History(_ context.Context, from, to time.Time, maxPoints int) ([]api.Sample, error) {
+	m.span, m.points = to.Sub(from), maxPoints
+	return m.samples, m.err
+}
+
+func newDashboard(t *testing.T, opts Options) *Dashboard {
+	t.Helper()
+	d, err := New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// ask sends a GET to the handler and decodes the JSON answer.
+func ask(t *testing.T, d *Dashboard, path string) (status int, body map[string]any) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	d.Handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
+		t.Fatalf("GET %s: %v in %q", path, err, w.Body)
+	}
+	if want := "application/json"; w.Code == 200 && w.Header().Get("Content-Type") != want {
+		t.Errorf("GET %s: Content-Type %q", path, w.Header().Get("Content-Type"))
+	}
+	if w.Code >= 400 {
+		if got := w.Header().Get("Content-Type"); got != "application/problem+json" {
+			t.Errorf("GET %s: Content-Type %q of a problem", path, got)
+		}
+		if body["status"] != float64(w.Code) || body["detail"] == "" || body["title"] == "" {
+			t.Errorf("GET %s: not a problem of RFC 9457: %v", path, body)
+		}
+	} else if _, err := time.Parse(time.RFC3339Nano, fmt.Sprint(body["timestamp"])); err != nil && path != "/api/openapi.json" {
+		t.Errorf("GET %s: no timestamp: %v", path, err)
+	}
+	return w.Code, body
+}
+
+func incident(id string, detected time.Time) api.Incident {
+	return api.Incident{ID: id, Unit: "arasul-" + id + ".service", State: api.IncidentOpen, DetectedAt: detected}
+}
+
+func ids(t *testing.T, body map[string]any) (got []string) {
+	t.Helper()
+	for _, e := range body["events"].([]any) {
+		got = append(got, e.(map[string]any)["id"].(string))
+	}
+	return got
+}
+
+// Proves HEAL-9: alive, and honest about what is missing, with all of it gone.
+func TestHealthAnswersWhenEverythingElseIsGone(t *testing.T) {
+	gone := &recorded{err: errors.New("gone"), hang: true}
+	d := newDashboard(t, Options{History: gone, Database: gone, Healer: gone, Interval: time.Nanosecond})
+	d.OnHealer(errors.New("dial unix: no such file"))
+	d.OnDatabase(errors.New("password of alice refused"))
+	begin := time.Now()
+	code, body := ask(t, d, "/api/health")
+	if took := time.Since(begin); code != 200 || took > time.Second {
+		t.Errorf("status %d after %v", code, took)
+	}
+	parts := body["components"].(map[string]any)
+	for _, name := range []string{"database", "healer", "metrics"} {
+		c := parts[name].(map[string]any)
+		if c["status"] != "down" || c["reason"] == "" {
+			t.Errorf("%s is %v", name, c)
+		}
+	}
+	if body["status"] != "degraded" || strings.Contains(fmt.Sprint(body), "alice") {
+		t.Errorf("answered %v", body)
+	}
+}
+
+func TestHealthIsUpWhenAllIsThere(t *testing.T) {
+	d := newDashboard(t, Options{})
+	if _, body := ask(t, d, "/api/health"); body["status"] != "degraded" {
+		t.Errorf("up before anybody was heard: %v", body)
+	}
+	d.OnHealer(nil)
+	d.OnDatabase(nil)
+	d.OnSample(api.Sample{Time: time.Now()})
+	if _, body := ask(t, d, "/api/health"); body["status"] != "up" {
+		t.Errorf("answered %v", body)
+	}
+}
+
+func TestRoutesAnswerFromWhatWasTold(t *testing.T) {
+	store := &recorded{samples: []api.Sample{{CPUCores: 8}}}
+	d := newDashboard(t, Options{Hostname: "box", Kernel: "6.1", History: store, Database: store, Healer: store})
+	d.OnSample(api.Sample{Time: time.Now(), CPUCores: 12, UptimeSecs: 100, MemoryTotalBytes: 64e9})
+	d.OnServices([]api.Service{{Name: "metrics", Unit: "arasul-metrics.service", Status: api.Up}})
+	d.OnIncident(incident("a", time.Now()))
+	tests := []struct {
+		path  string
+		code  int
+		field string
+		want  any
+	}{
+		{"/api/system/status", 200, "hostname", "box"},
+		{"/api/system/status", 200, "status", "OK"},
+		{"/api/system/info", 200, "kernel", "6.1"},
+		{"/api/system/info", 200, "cpu_cores", 12.0},
+		{"/api/metrics/live", 200, "memory_total_bytes", 64e9},
+		{"/api/metrics/ping", 200, "", nil},
+		{"/api/metrics/history", 200, "", nil},
+		{"/api/metrics/history?range=1y", 422, "title", "Unprocessable Entity"},
+		{"/api/services/metrics", 200, "unit", "arasul-metrics.service"},
+		{"/api/services/..%2fetc", 404, "", nil},
+		{"/api/services/nobody", 404, "", nil},
+		{"/api/services", 200, "", nil},
+		{"/api/self-healing/status", 200, "mode", "act"},
+		{"/api/self-healing/events", 200, "source", "database"},
+		{"/api/self-healing/events?limit=0", 422, "", nil},
+		{"/api/self-healing/events?limit=1000", 422, "", nil},
+		{"/api/self-healing/events?before=yesterday", 422, "", nil},
+		{"/api/openapi.json", 200, "openapi", "3.1.0"},
+		{"/api/metrics/live-stream", 426, "", nil},
+		{"/api/nothing", 404, "", nil},
+		{"/api", 404, "", nil},
+		{"/api/", 404, "", nil},
+		{"/api//health", 404, "", nil},
+	}
+	for _, tt := range tests {
+		code, body := ask(t, d, tt.path)
+		if code != tt.code {
+			t.Errorf("GET %s: status %d, want %d: %v", tt.path, code, tt.code, body)
+		}
+		if tt.field != "" && body[tt.field] != tt.want {
+			t.Errorf("GET %s: %s is %v, want %v", tt.path, tt.field, body[tt.field], tt.want)
+		}
+	}
+}
+
+func TestWhatIsMissingIsA503(t *testing.T) {
+	broken := &recorded{err: errors.New("broken")}
+	for _, d := range []*Dashboard{
+		newDashboard(t, Options{Interval: time.Hour}),
+		newDashboard(t, Options{Interval: time.Hour, History: broken, Database: broken, Healer: broken}),
+	} {
+		for _, path := range []string{
+			"/api/metrics/live", "/api/metrics/ping", "/api/metrics/history", "/api/self-healing/events", "/api/self-healing/status",
+		} {
+			if code, _ := ask(t, d, path); code != 503 {
+				t.Errorf("GET %s: status %d", path, code)
+			}
+		}
+	}
+}
+
+// Proves METRICS-3 as far as the dashboard goes: each range asks for as much
+// time as it says, and for at most 1,000 points.
+func TestHistoryAsksForItsRange(t *testing.T) {
+	store := &recorded{samples: make([]api.Sample, 3)}
+	d := newDashboard(t, Options{History: store})
+	for name, want := range map[string]time.Duration{"": time.Hour, "1h": time.Hour, "24h": 24 * time.Hour, "7d": 168 * time.Hour} {
+		_, body := ask(t, d, "/api/metrics/history?range="+name)
+		if store.span != want || store.points != 1000 || len(body["samples"].([]any)) != 3 {
+			t.Errorf("range %q: asked for %v and %d points, answered %v", name, store.span, store.points, body)
+		}
+	}
+	d.OnDatabase(errors.New("gone"))
+	store.span = 0
+	if code, _ := ask(t, d, "/api/metrics/history"); code != 503 || store.span != 0 {
+		t.Errorf("status %d, asked a database known to be away: %v", code, store.span != 0)
+	}
+}
+
+func TestIncidentsComeInPages(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 123456789, time.UTC)
+	inDatabase := &recorded{}
+	for n := range 5 {
+		i := incident(fmt.Sprint(5-n), at.Add(-time.Duration(n)*time.Second))
+		i.DetectedAt = i.DetectedAt.Truncate(time.Microsecond)
+		inDatabase.incidents = append(inDatabase.incidents, i)
+	}
+	d := newDashboard(t, Options{Database: inDatabase})
+	// In memory with all its nanoseconds; closed meanwhile, which the database does not know yet.
+	newest := incident("5", at)
+	newest.State = api.IncidentExhausted
+	d.OnIncident(newest)
+
+	var got []string
+	path := "/api/self-healing/events?limit=2"
+	for range 3 {
+		_, body := ask(t, d, path)
+		got = append(got, ids(t, body)...)
+		if next, ok := body["next"].(string); ok {
+			path = "/api/self-healing/events?limit=2&before=" + next
+		} else {
+			path = ""
+		}
+		if len(got) == 2 && body["events"].([]any)[0].(map[string]any)["state"] != "exhausted" {
+			t.Error("the database's older knowledge won over memory")
+		}
+	}
+	if want := []string{"5", "4", "3", "2", "1"}; !slices.Equal(got, want) || path != "" {
+		t.Errorf("got %v, want %v; next %q", got, want, path)
+	}
+	// A cursor with nanoseconds from memory does not repeat its own incident.
+	_, body := ask(t, d, "/api/self-healing/events?limit=1&before="+at.Format(time.RFC3339Nano))
+	if got := ids(t, body); !slices.Equal(got, []string{"4"}) {
+		t.Errorf("before the newest: %v", got)
+	}
+}
+
+func TestIncidentsFallBackToTheHealer(t *testing.T) {
+	healer := &recorded{incidents: []api.Incident{incident("h", time.Now())}}
+	for name, database := range map[string]*recorded{"broken": {err: errors.New("gone")}, "known to be away": {}} {
+		d := newDashboard(t, Options{Database: database, Healer: healer})
+		if name == "known to be away" {
+			d.OnDatabase(errors.New("gone"))
+		}
+		_, body := ask(t, d, "/api/self-healing/events")
+		if got := ids(t, body); !slices.Equal(got, []string{"h"}) || body["source"] != "healer" {
+			t.Errorf("database %s: %v", name, body)
+		}
+	}
+}
+
+func TestIncidentMemoryIsBounded(t *testing.T) {
+	d := newDashboard(t, Options{})
+	now := time.Now()
+	for n := range 2 * maxIncidents {
+		d.OnIncident(incident(fmt.Sprintf("%04d", n), now.Add(time.Duration(n))))
+	}
+	closed := now.Add(-restartRecent)
+	over := incident("over", now.Add(time.Hour))
+	over.ClosedAt = &closed
+	d.OnIncident(over)
+	kept := d.kept()
+	if len(kept) != maxIncidents || kept[0].ID != fmt.Sprintf("%04d", maxIncidents) {
+		t.Errorf("kept %d, the oldest is %s", len(kept), kept[0].ID)
+	}
+}
+
+func TestNothingButReadingIsAllowed(t *testing.T) {
+	d := newDashboard(t, Options{})
+	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"} {
+		for _, path := range []string{"/api/health", "/api/metrics/live-stream", "/", "/assets/x.js"} {
+			w := httptest.NewRecorder()
+			d.Handler().ServeHTTP(w, httptest.NewRequest(method, path, nil))
+			if w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD" {
+				t.Errorf("%s %s: status %d, Allow %q", method, path, w.Code, w.Header().Get("Allow"))
+			}
+		}
+	}
+}
+
+func TestHeadIsGetWithoutABody(t *testing.T) {
+	server := httptest.NewServer(newDashboard(t, Options{}).Handler())
+	defer server.Close()
+	resp, err := server.Client().Head(server.URL + "/api/health")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 200 || len(body) != 0 {
+		t.Errorf("status %d with %d bytes", resp.StatusCode, len(body))
+	}
+}
+
+// Proves AUTH-4 in part: a strict CSP, on errors and pages alike.
+func TestEveryAnswerCarriesSecurityHeaders(t *testing.T) {
+	d := newDashboard(t, Options{})
+	for _, path := range []string{"/", "/api/health", "/api/nothing", "/api/metrics/live-stream", "/assets/none.js"} {
+		w := httptest.NewRecorder()
+		d.Handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		csp := w.Header().Get("Content-Security-Policy")
+		if !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") {
+			t.Errorf("GET %s: CSP %q", path, csp)
+		}
+		if w.Header().Get("X-Content-Type-Options") != "nosniff" || w.Header().Get("Referrer-Policy") == "" || w.Header().Get("Server") != "" {
+			t.Errorf("GET %s: headers %v", path, w.Header())
+		}
+	}
+}
+
+func TestOpenAPIDocumentIsCommitted(t *testing.T) {
+	const file = "../../docs/openapi.json"
+	spec, err := Spec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(file, spec, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	committed, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(spec, committed) {
+		t.Error("docs/openapi.json is not what the handlers say; run: go test ./pkg/dashboard -run TestOpenAPI -update")
+	}
+}
+
+func TestOpenAPIDescribesEveryRoute(t *testing.T) {
+	d := newDashboard(t, Options{})
+	var doc struct {
+		Paths      map[string]map[string]any
+		Components struct{ Schemas map[string]any }
+	}
+	if err := json.Unmarshal(d.spec, &doc); err != nil {
+		t.Fatal(err)
+	}
+	routes := 0
+	err := chi.Walk(d.handler.(chi.Routes), func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		routes++
+		if doc.Paths[route][strings.ToLower(method)] == nil {
+			t.Errorf("%s %s is not in the document", method, route)
+		}
+		return nil
+	})
+	if err != nil || routes != len(doc.Paths) {
+		t.Errorf("%d routes, %d paths, %v", routes, len(doc.Paths), err)
+	}
+	for _, name := range []string{"Event", "Incident", "Sample", "Service", "SystemStatus", "HealerStatus", "ErrorModel"} {
+		if doc.Components.Schemas[name] == nil {
+			t.Errorf("no schema %s", name)
+		}
+	}
+}
+
+// listen serves the dashboard on a unix socket until the test ends and returns
+// a function that connects to it.
+func listen(t *testing.T, d *Dashboard) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	server := &http.Server{
+		Handler:           d.Handler(),
+		ReadHeaderTimeout: time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(l) }()
+	t.Cleanup(func() {
+		cancel()
+		_ = server.Close()
+		<-done
+		if err := d.Run(ctx); !errors.Is(err, context.Canceled) { // waits for the WebSockets
+			t.Errorf("run ended with %v", err)
+		}
+	})
+	return socket
+}

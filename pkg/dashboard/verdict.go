@@ -1,0 +1,142 @@
+package dashboard
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/arasul/arasul/pkg/api"
+)
+
+// The limits of the status rule.
+const (
+	temperatureHigh = 85.0 // °C, CRITICAL above
+	cpuHigh         = 0.8  // busy share, WARNING above for cpuHighFor
+	cpuHighFor      = 5 * time.Minute
+	diskHigh        = 0.8 // used share, WARNING above
+	restartRecent   = 10 * time.Minute
+	samplesMissing  = 3 // intervals without a sample that make metrics stale
+)
+
+// Observed is what the status rule judges. Its zero value is a machine nobody
+// has said anything about.
+type Observed struct {
+	Since    time.Time     // when somebody began to look
+	Interval time.Duration // between samples
+
+	Sample       *api.Sample // the newest, nil before the first
+	SampleAt     time.Time   // when it arrived
+	CPUHighSince time.Time   // first of the samples in a row over the limit; zero when the newest is not
+
+	Services  []api.Service
+	Incidents []api.Incident
+
+	HealerErr   error // why it cannot be reached
+	DatabaseErr error
+}
+
+// Stale says whether samples have stopped coming.
+func (o Observed) Stale(now time.Time) bool {
+	last := o.SampleAt
+	if o.Sample == nil {
+		last = o.Since
+	}
+	return now.Sub(last) > samplesMissing*o.Interval
+}
+
+// verdict is what Overall says, without the names and times around it.
+type verdict struct {
+	Status  api.Overall
+	Reasons []api.Reason // worst first
+	Healing bool
+}
+
+// Overall judges by the status rule: CRITICAL if a service is down, the
+// temperature is over 85 °C or the database cannot be reached; WARNING if the
+// processor was over 80 % busy for five minutes, the disk is over 80 % full, a
+// service was restarted in the last ten minutes, or the metrics or the healer
+// are silent; else OK. A restart counts when the machine did it by itself, not
+// when somebody asked for it. A stale sample proves nothing, neither good nor
+// bad. Healing says whether a repair is under way.
+func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reason, healing bool) {
+	var critical, warning []api.Reason
+	bad := func(code, subject, format string, args ...any) {
+		critical = append(critical, api.Reason{Severity: api.Critical, Code: code, Subject: subject, Message: fmt.Sprintf(format, args...)})
+	}
+	warn := func(code, subject, format string, args ...any) {
+		warning = append(warning, api.Reason{Severity: api.Warning, Code: code, Subject: subject, Message: fmt.Sprintf(format, args...)})
+	}
+
+	for _, s := range o.Services {
+		if s.Status == api.Down {
+			bad("service-down", s.Unit, "%s is down", s.Unit)
+		}
+	}
+	if o.DatabaseErr != nil {
+		bad("database-unreachable", "", "the database cannot be reached")
+	}
+	if o.HealerErr != nil {
+		warn("healer-unreachable", "", "the healer cannot be reached")
+	}
+	if o.Stale(now) {
+		warn("metrics-stale", "", "no measurements are coming in")
+	} else if s := o.Sample; s != nil {
+		if s.TemperatureCelsius != nil && *s.TemperatureCelsius > temperatureHigh {
+			bad("temperature-high", "", "the temperature is %.0f °C", *s.TemperatureCelsius)
+		}
+		if !o.CPUHighSince.IsZero() && now.Sub(o.CPUHighSince) >= cpuHighFor {
+			warn("cpu-high", "", "the processor has been over 80 %% busy for five minutes")
+		}
+		if used := ratio(s.DiskUsedBytes, s.DiskTotalBytes); used > diskHigh {
+			warn("disk-high", "", "the disk is %d %% full", int(used*100))
+		}
+	}
+	for _, unit := range restarted(o, now) {
+		warn("service-restarted", unit, "%s was restarted in the last ten minutes", unit)
+	}
+
+	for _, i := range o.Incidents {
+		healing = healing || i.State == api.IncidentActing || i.State == api.IncidentVerifying
+	}
+	reasons = append(critical, warning...)
+	switch {
+	case len(critical) > 0:
+		status = api.Critical
+	case len(warning) > 0:
+		status = api.Warning
+	default:
+		status, reasons = api.OK, []api.Reason{}
+	}
+	return status, reasons, healing
+}
+
+// restarted names the units that came back by themselves of late: systemd
+// counts its own restarts until one by hand, incidents name the healer's.
+func restarted(o Observed, now time.Time) (units []string) {
+	seen := make(map[string]bool)
+	add := func(unit string, at time.Time) {
+		if now.Sub(at) < restartRecent && !seen[unit] {
+			seen[unit] = true
+			units = append(units, unit)
+		}
+	}
+	for _, s := range o.Services {
+		if s.Restarts > 0 && s.Since != nil {
+			add(s.Unit, *s.Since)
+		}
+	}
+	for _, i := range o.Incidents {
+		for _, a := range i.Actions {
+			if a.Outcome != "refused" {
+				add(i.Unit, a.StartedAt)
+			}
+		}
+	}
+	return units
+}
+
+func ratio(part, whole uint64) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
+}

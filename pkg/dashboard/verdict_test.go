@@ -1,0 +1,155 @@
+package dashboard
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/arasul/arasul/pkg/api"
+)
+
+func TestOverallFollowsTheStatusRule(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	sample := func(change func(*api.Sample)) func(*Observed) {
+		return func(o *Observed) { change(o.Sample) }
+	}
+	degrees := func(c float64) func(*Observed) {
+		return sample(func(s *api.Sample) { s.TemperatureCelsius = &c })
+	}
+	disk := func(used uint64) func(*Observed) {
+		return sample(func(s *api.Sample) { s.DiskTotalBytes, s.DiskUsedBytes = 1000, used })
+	}
+	service := func(s api.Service) func(*Observed) {
+		s.Unit = "arasul-x.service"
+		return func(o *Observed) { o.Services = append(o.Services, s) }
+	}
+	since := func(d time.Duration) *time.Time { at := ago(d); return &at }
+	acted := func(d time.Duration, outcome string) func(*Observed) {
+		return func(o *Observed) {
+			o.Incidents = append(o.Incidents, api.Incident{Unit: "arasul-x.service", State: api.IncidentResolved,
+				Actions: []api.Action{{StartedAt: ago(d), Outcome: outcome}}})
+		}
+	}
+	state := func(s api.IncidentState) func(*Observed) {
+		return func(o *Observed) { o.Incidents = append(o.Incidents, api.Incident{State: s}) }
+	}
+	minutes := func(m float64) time.Duration { return time.Duration(m * float64(time.Minute)) }
+
+	tests := []struct {
+		name    string
+		change  func(*Observed)
+		status  api.Overall
+		codes   []string
+		healing bool
+	}{
+		{"all is well", func(*Observed) {}, api.OK, nil, false},
+		{"85 °C", degrees(85), api.OK, nil, false},
+		{"over 85 °C", degrees(85.1), api.Critical, []string{"temperature-high"}, false},
+		{"disk 80 %", disk(800), api.OK, nil, false},
+		{"disk over 80 %", disk(801), api.Warning, []string{"disk-high"}, false},
+		{"no disk", sample(func(s *api.Sample) { s.DiskTotalBytes = 0 }), api.OK, nil, false},
+		{"busy for less than 5 minutes", func(o *Observed) { o.CPUHighSince = ago(minutes(4.9)) }, api.OK, nil, false},
+		{"busy for 5 minutes", func(o *Observed) { o.CPUHighSince = ago(minutes(5)) }, api.Warning, []string{"cpu-high"}, false},
+		{"service down", service(api.Service{Status: api.Down}), api.Critical, []string{"service-down"}, false},
+		{"service degraded", service(api.Service{Status: api.Degraded}), api.OK, nil, false},
+		{"service unknown", service(api.Service{Status: api.Unknown}), api.OK, nil, false},
+		{"service started, not restarted", service(api.Service{Status: api.Up, Since: since(minutes(1))}), api.OK, nil, false},
+		{"restarted by systemd", service(api.Service{Status: api.Up, Restarts: 1, Since: since(minutes(9.9))}), api.Warning, []string{"service-restarted"}, false},
+		{"restarted by systemd long ago", service(api.Service{Status: api.Up, Restarts: 1, Since: since(minutes(10))}), api.OK, nil, false},
+		{"restarted by the healer", acted(minutes(9.9), "helped"), api.Warning, []string{"service-restarted"}, false},
+		{"restarted by the healer long ago", acted(minutes(10), "helped"), api.OK, nil, false},
+		{"restart refused", acted(minutes(1), "refused"), api.OK, nil, false},
+		{"restarted by both, said once", func(o *Observed) {
+			acted(minutes(1), "helped")(o)
+			service(api.Service{Status: api.Up, Restarts: 3, Since: since(minutes(1))})(o)
+		}, api.Warning, []string{"service-restarted"}, false},
+		{"database away", func(o *Observed) { o.DatabaseErr = errors.New("x") }, api.Critical, []string{"database-unreachable"}, false},
+		{"healer away", func(o *Observed) { o.HealerErr = errors.New("x") }, api.Warning, []string{"healer-unreachable"}, false},
+		{"three intervals without a sample", func(o *Observed) { o.SampleAt = ago(15 * time.Second) }, api.OK, nil, false},
+		{"more than that", func(o *Observed) { o.SampleAt = ago(16 * time.Second) }, api.Warning, []string{"metrics-stale"}, false},
+		{"a stale sample proves nothing", func(o *Observed) { degrees(99)(o); o.SampleAt = ago(time.Minute) }, api.Warning, []string{"metrics-stale"}, false},
+		{"no sample yet", func(o *Observed) { o.Sample = nil; o.Since = ago(10 * time.Second) }, api.OK, nil, false},
+		{"never a sample", func(o *Observed) { o.Sample = nil; o.Since = ago(time.Minute) }, api.Warning, []string{"metrics-stale"}, false},
+		{"open is not healing", state(api.IncidentOpen), api.OK, nil, false},
+		{"exhausted is not healing", state(api.IncidentExhausted), api.OK, nil, false},
+		{"acting", state(api.IncidentActing), api.OK, nil, true},
+		{"verifying", state(api.IncidentVerifying), api.OK, nil, true},
+		{"the worst comes first", func(o *Observed) {
+			disk(990)(o)
+			degrees(99)(o)
+			o.HealerErr, o.DatabaseErr = errors.New("x"), errors.New("x")
+			service(api.Service{Status: api.Down})(o)
+		}, api.Critical, []string{"service-down", "database-unreachable", "temperature-high", "healer-unreachable", "disk-high"}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := Observed{Since: ago(time.Hour), Interval: 5 * time.Second, Sample: &api.Sample{CPURatio: 0.1}, SampleAt: now}
+			tt.change(&o)
+			status, reasons, healing := Overall(o, now)
+			var codes []string
+			for _, r := range reasons {
+				codes = append(codes, r.Code)
+				if r.Message == "" || (r.Severity == api.Critical) != (len(codes) <= len(reasons) && status == api.Critical && isCritical(r.Code)) {
+					t.Errorf("reason %+v", r)
+				}
+			}
+			if status != tt.status || healing != tt.healing || !cmp.Equal(codes, tt.codes) {
+				t.Errorf("got %s %v healing %v, want %s %v healing %v", status, codes, healing, tt.status, tt.codes, tt.healing)
+			}
+			if reasons == nil {
+				t.Error("reasons would be null in JSON")
+			}
+		})
+	}
+}
+
+func isCritical(code string) bool {
+	return code == "service-down" || code == "database-unreachable" || code == "temperature-high"
+}
+
+// overallNow is what /api/system/status would say, in short.
+func overallNow(d *Dashboard) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := fmt.Sprint(d.verdict.Status)
+	for _, r := range d.verdict.Reasons {
+		s += " " + r.Code
+	}
+	return s
+}
+
+func TestProcessorIsHighOnlyWhenAllSamplesOfFiveMinutesAre(t *testing.T) {
+	tests := []struct {
+		name  string
+		ratio func(n int) float64 // of sample n; negative: no sample
+		want  string
+	}{
+		{"always", func(int) float64 { return 0.81 }, "WARNING cpu-high"},
+		{"at the limit", func(int) float64 { return 0.8 }, "OK"},
+		{"one dip", func(n int) float64 { return map[bool]float64{true: 0.5, false: 0.99}[n == 30] }, "OK"},
+		{"a gap that nobody saw", func(n int) float64 { return map[bool]float64{true: -1, false: 0.99}[n >= 30 && n < 35] }, "OK"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDashboard(t, Options{Interval: 5 * time.Second})
+				for n := range 61 {
+					if r := tt.ratio(n); r >= 0 {
+						d.OnSample(api.Sample{CPURatio: r})
+					}
+					if n < 60 {
+						time.Sleep(5 * time.Second)
+					}
+				}
+				if got := overallNow(d); got != tt.want {
+					t.Errorf("got %s, want %s", got, tt.want)
+				}
+			})
+		})
+	}
+}
