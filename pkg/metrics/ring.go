@@ -53,12 +53,12 @@ func (q *ring) discard(end uint64) (n int) {
 // resize makes room for n samples, and returns how many of the oldest that
 // cost.
 func (q *ring) resize(n int) (dropped int) {
-	smaller := ring{slots: make([]api.Sample, n), first: q.first, end: q.first}
+	resized := ring{slots: make([]api.Sample, n), first: q.first, end: q.first}
 	for number := q.first; number < q.end; number++ {
-		if smaller.push(*q.slot(number)) {
+		if resized.push(*q.slot(number)) {
 			dropped++
 		}
 	}
-	*q = smaller
+	*q = resized
 	return dropped
 }
