@@ -39,8 +39,9 @@ tb_lock() {
 
 # tb_tree KIND RELEASE PACKAGES_CSV [mmdebstrap args…] prints the path of a Debian
 # tree with these packages and without their recommendations, making it when there
-# is none. Trees of the same kind and release that differ are removed, unless an
-# overlay lies over them in some mount namespace.
+# is none. Trees of the same kind and release that differ are removed, unless
+# somebody still uses them: an overlay lies over them in some mount namespace, or a
+# shared flock(1) on their folder says so.
 tb_tree() {
 	local kind=$1 release=$2 packages=$3
 	shift 3
@@ -61,7 +62,8 @@ _tb_make_tree() {
 	local start=$SECONDS new=$tree.new log=$tree.log
 	for old in "${tree%-*}"-*; do
 		[[ -d $old ]] || continue
-		grep -qsF "lowerdir=$old," /proc/[0-9]*/mountinfo || rm -rf --one-file-system "$old" "$old.log"
+		grep -qsF "lowerdir=$old," /proc/[0-9]*/mountinfo ||
+			flock --exclusive --nonblock "$old" rm -rf --one-file-system "$old" "$old.log" || true
 	done
 	mkdir -p "$new"
 	tb_log "making the Debian tree ${tree##*/} (once, about a minute)"
