@@ -1,0 +1,254 @@
+// Package systemd sees and moves units over D-Bus.
+//
+// It connects to the system bus and, when that is dead and we are root, to the
+// service manager's private socket; it reconnects by itself. It does not judge
+// what it sees and does not decide what to restart.
+//
+// Signals only say where to look: systemd coalesces them, so that a crash and
+// the restart after it can arrive as one. Every signal leads to a fresh read of
+// the whole unit, and a full pass repeats that for all units in case a signal
+// was lost.
+package systemd
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/godbus/dbus/v5"
+
+	"github.com/arasul/arasul/pkg/api"
+)
+
+const (
+	// callTimeout bounds one question to the service manager. It answers in
+	// milliseconds; when it does not, it is busy or gone.
+	callTimeout = 5 * time.Second
+
+	// privateSocket is systemd's own bus for root, which needs no dbus-daemon.
+	privateSocket = "unix:path=/run/systemd/private"
+
+	unitInterface = "org.freedesktop.systemd1.Unit"
+	unitPrefix    = "/org/freedesktop/systemd1/unit/"
+)
+
+// conn is one connection: go-systemd's for calls and jobs, and the signals of
+// its second half.
+type conn struct {
+	*sd.Conn
+	signals chan *dbus.Signal
+	lost    <-chan struct{} // closed when the bus went away
+	hangUp  context.CancelFunc
+}
+
+// Close ends the connection.
+func (c *conn) Close() {
+	c.hangUp()
+	c.Conn.Close()
+}
+
+// connect dials the system bus, or the private socket when that fails and we
+// are root. The connection lives until it is closed or ctx ends.
+func connect(ctx context.Context) (*conn, error) {
+	c, busErr := connectTo(ctx, func(opts ...dbus.ConnOption) (*dbus.Conn, error) {
+		return dbus.ConnectSystemBus(append(opts, dbus.WithAuth(dbus.AuthExternal(strconv.Itoa(os.Getuid()))))...)
+	})
+	if busErr == nil {
+		return c, nil
+	}
+	if os.Geteuid() != 0 {
+		return nil, fmt.Errorf("connecting to the system bus: %w", busErr)
+	}
+	c, err := connectTo(ctx, func(opts ...dbus.ConnOption) (*dbus.Conn, error) {
+		bus, err := dbus.Dial(privateSocket, opts...)
+		if err != nil {
+			return nil, err
+		}
+		if err := bus.Auth([]dbus.Auth{dbus.AuthExternal("0")}); err != nil {
+			_ = bus.Close()
+			return nil, err
+		}
+		return bus, nil // no Hello: there is no bus daemon here
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the service manager: %w", errors.Join(busErr, err))
+	}
+	return c, nil
+}
+
+func connectTo(ctx context.Context, dial func(...dbus.ConnOption) (*dbus.Conn, error)) (*conn, error) {
+	type result struct {
+		c   *conn
+		err error
+	}
+	done := make(chan result, 1)
+	connCtx, hangUp := context.WithCancel(ctx)
+	go func() {
+		var last *dbus.Conn // go-systemd dials twice; the second takes the signals
+		c, err := sd.NewConnection(func() (*dbus.Conn, error) {
+			var err error
+			last, err = dial(dbus.WithContext(connCtx), dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
+			return last, err
+		})
+		if err != nil {
+			done <- result{err: err}
+			return
+		}
+		signals := make(chan *dbus.Signal, 256)
+		last.Signal(signals)
+		done <- result{c: &conn{Conn: c, signals: signals, lost: last.Context().Done(), hangUp: hangUp}, err: subscribe(connCtx, last)}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			hangUp()
+			return nil, r.err
+		}
+		return r.c, nil
+	case <-time.After(callTimeout): // a bus that accepts but does not answer
+		hangUp()
+		return nil, errors.New("no answer")
+	case <-ctx.Done():
+		hangUp()
+		return nil, ctx.Err()
+	}
+}
+
+// subscribe asks for the property changes of units and for finished jobs. On
+// the private socket there is nobody to match, and all signals come anyway.
+func subscribe(ctx context.Context, bus *dbus.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if len(bus.Names()) > 0 {
+		err := bus.AddMatchSignalContext(ctx,
+			dbus.WithMatchSender("org.freedesktop.systemd1"),
+			dbus.WithMatchInterface("org.freedesktop.DBus.Properties"),
+			dbus.WithMatchMember("PropertiesChanged"),
+			dbus.WithMatchPathNamespace("/org/freedesktop/systemd1/unit"))
+		if err != nil {
+			return fmt.Errorf("asking for signals: %w", err)
+		}
+	}
+	manager := bus.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1")
+	if err := manager.CallWithContext(ctx, "org.freedesktop.systemd1.Manager.Subscribe", 0).Err; err != nil {
+		return fmt.Errorf("subscribing: %w", err)
+	}
+	return nil
+}
+
+// unit reads everything about one unit. A unit that systemd does not know has
+// LoadState not-found.
+func (c *conn) unit(ctx context.Context, name string) (api.Unit, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	u, err := c.GetUnitPropertiesContext(ctx, name)
+	if err != nil {
+		return api.Unit{}, fmt.Errorf("reading %s: %w", name, err)
+	}
+	p := properties(u)
+	out := api.Unit{
+		Name:        name,
+		Description: get[string](p, "Description"),
+		LoadState:   get[string](p, "LoadState"),
+		ActiveState: get[string](p, "ActiveState"),
+		SubState:    get[string](p, "SubState"),
+		StateChange: p.time("StateChangeTimestamp"),
+	}
+	out.InvocationID = hex.EncodeToString(get[[]byte](p, "InvocationID"))
+	if job := get[[]any](p, "Job"); len(job) > 0 {
+		out.Job, _ = job[0].(uint32)
+	}
+	if !strings.HasSuffix(name, ".service") || out.LoadState != "loaded" {
+		return out, nil
+	}
+	s, err := c.GetUnitTypePropertiesContext(ctx, name, "Service")
+	if err != nil {
+		return api.Unit{}, fmt.Errorf("reading %s: %w", name, err)
+	}
+	p = properties(s)
+	out.Result = get[string](p, "Result")
+	out.OneShot = get[string](p, "Type") == "oneshot"
+	out.Restarts = get[uint32](p, "NRestarts")
+	out.MainPID = get[uint32](p, "MainPID")
+	out.ExitCode = get[int32](p, "ExecMainCode")
+	out.ExitStatus = get[int32](p, "ExecMainStatus")
+	out.Started = p.time("ExecMainStartTimestamp")
+	out.Exited = p.time("ExecMainExitTimestamp")
+	return out, nil
+}
+
+// list names the loaded units that match one of the patterns, plus the
+// patterns that are plain names, loaded or not.
+func (c *conn) list(ctx context.Context, patterns []string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var names, globs []string
+	for _, p := range patterns {
+		if strings.ContainsAny(p, "*?[") {
+			globs = append(globs, p)
+		} else {
+			names = append(names, p)
+		}
+	}
+	if len(globs) == 0 {
+		return names, nil
+	}
+	units, err := c.ListUnitsByPatternsContext(ctx, nil, globs)
+	if err != nil {
+		return nil, fmt.Errorf("listing units: %w", err)
+	}
+	for _, u := range units {
+		names = append(names, u.Name)
+	}
+	return names, nil
+}
+
+// properties are the values of one D-Bus interface. Reading one that is absent
+// or of another type gives zero: older systemd lacks some.
+type properties map[string]any
+
+func get[T any](p properties, name string) T {
+	v, _ := p[name].(T)
+	return v
+}
+
+// time reads a wall-clock timestamp in microseconds; zero means never.
+func (p properties) time(name string) time.Time {
+	us := get[uint64](p, name)
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(int64(us)).UTC()
+}
+
+// unitName turns an object path into the unit's name: each byte that is not a
+// letter or digit is written as _xx.
+func unitName(path dbus.ObjectPath) (name string, ok bool) {
+	escaped, ok := strings.CutPrefix(string(path), unitPrefix)
+	if !ok {
+		return "", false
+	}
+	var b strings.Builder
+	for i := 0; i < len(escaped); i++ {
+		if escaped[i] != '_' {
+			b.WriteByte(escaped[i])
+			continue
+		}
+		if i+2 >= len(escaped) {
+			return "", false
+		}
+		c, err := strconv.ParseUint(escaped[i+1:i+3], 16, 8)
+		if err != nil {
+			return "", false
+		}
+		b.WriteByte(byte(c))
+		i += 2
+	}
+	return b.String(), true
+}
