@@ -1,0 +1,77 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/arasul/arasul/pkg/config"
+)
+
+const (
+	pingTimeout = time.Second
+	callTimeout = 10 * time.Second
+)
+
+// DB is a daemon's way to the database. It is safe for concurrent use.
+type DB struct{ pool *pgxpool.Pool }
+
+// Open prepares at most two connections as this role, which is also the name
+// shown in pg_stat_activity. With cfg.DSN it is the DSN that says who logs in.
+// It connects when a call needs it: a server that is away is no error here,
+// only a DSN that cannot be read is. The caller closes the DB.
+func Open(cfg config.Database, role string) (*DB, error) {
+	conn, err := connConfig(cfg, role, "")
+	if err != nil {
+		return nil, err
+	}
+	conn.RuntimeParams["statement_timeout"] = "5s"
+	conf, err := pgxpool.ParseConfig("")
+	if err != nil {
+		return nil, fmt.Errorf("preparing pool: %w", err)
+	}
+	conf.ConnConfig = conn
+	conf.MaxConns = 2
+	conf.PingTimeout = pingTimeout // a server that hangs must not hang Acquire
+	pool, err := pgxpool.NewWithConfig(context.Background(), conf)
+	if err != nil {
+		return nil, fmt.Errorf("opening pool: %w", err)
+	}
+	return &DB{pool}, nil
+}
+
+// Close ends all connections, and returns when calls under way have returned.
+func (db *DB) Close() { db.pool.Close() }
+
+// Ping asks the server for an answer, for at most one second.
+func (db *DB) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	if err := db.pool.Ping(ctx); err != nil {
+		return fmt.Errorf("asking database: %w", err)
+	}
+	return nil
+}
+
+// connConfig says how to reach the database as this role.
+func connConfig(cfg config.Database, role, socketDir string) (*pgx.ConnConfig, error) {
+	dsn := cfg.DSN
+	if dsn == "" {
+		if socketDir == "" {
+			socketDir = SocketDir
+		}
+		dsn = fmt.Sprintf("host=%s port=5432 dbname=%s user=%s", socketDir, database, role)
+	}
+	conf, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("reading [database] dsn: %w", err)
+	}
+	conf.ConnectTimeout = 3 * time.Second
+	conf.RuntimeParams["application_name"] = role
+	conf.RuntimeParams["search_path"] = "public"
+	conf.RuntimeParams["timezone"] = "UTC"
+	return conf, nil
+}

@@ -1,0 +1,178 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/arasul/arasul/pkg/api"
+)
+
+const insertSample = `
+INSERT INTO samples (
+	ts, cpu_ratio, cpu_cores, load1, uptime_seconds,
+	memory_total_bytes, memory_used_bytes, swap_total_bytes, swap_used_bytes,
+	disk_total_bytes, disk_used_bytes, disk_read_bytes_per_second, disk_write_bytes_per_second,
+	network_receive_bytes_per_second, network_transmit_bytes_per_second,
+	temperature_celsius, pressure_cpu_ratio, pressure_memory_ratio, pressure_io_ratio)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+ON CONFLICT DO NOTHING`
+
+// StoreSamples adds samples; those already there (by time, to the microsecond)
+// are left as they are, so a batch may be sent again. All are on their way to
+// the disk when it returns nil, or none after an error. The server may lose
+// the last half second before a power cut.
+//
+// A sample that no database could hold is logged and left out: sending it
+// again would not help, and it must not keep the others waiting.
+func (db *DB) StoreSamples(ctx context.Context, samples []api.Sample) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+
+	// Tomorrow's partition exists before midnight comes.
+	now := time.Now().UTC()
+	days := []time.Time{now, now.AddDate(0, 0, 1), now.AddDate(0, 0, 2)}
+	var minutes []time.Time
+	var batch pgx.Batch
+	for _, s := range samples {
+		if err := storable(s); err != nil {
+			slog.Warn("sample left out", "err", err)
+			continue
+		}
+		t := s.Time.UTC().Truncate(time.Microsecond)
+		if day := t.Truncate(24 * time.Hour); !day.Equal(days[len(days)-1]) {
+			days = append(days, day)
+		}
+		if minute := t.Truncate(time.Minute); len(minutes) == 0 || !minute.Equal(minutes[len(minutes)-1]) {
+			minutes = append(minutes, minute)
+		}
+		batch.Queue(insertSample, t, s.CPURatio, s.CPUCores, s.Load1, s.UptimeSecs,
+			s.MemoryTotalBytes, s.MemoryUsedBytes, s.SwapTotalBytes, s.SwapUsedBytes,
+			s.DiskTotalBytes, s.DiskUsedBytes, s.DiskReadBps, s.DiskWriteBps,
+			s.NetworkReceiveBps, s.NetworkTransmitBps,
+			s.TemperatureCelsius, s.PressureCPURatio, s.PressureMemoryRatio, s.PressureIORatio)
+	}
+	if len(minutes) == 0 {
+		return nil
+	}
+	batch.Queue(`SELECT arasul_roll_up($1)`, minutes)
+
+	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', true), arasul_ensure_partitions($1)`, days)
+		if err != nil {
+			return err
+		}
+		return tx.SendBatch(ctx, &batch).Close()
+	})
+	if err != nil {
+		return fmt.Errorf("storing samples: %w", err)
+	}
+	return nil
+}
+
+// storable says what keeps a sample out of its columns.
+func storable(s api.Sample) error {
+	if y := s.Time.Year(); y < 1970 || y > 2200 {
+		return fmt.Errorf("its time is %s", s.Time.Format(time.RFC3339))
+	}
+	reals := []float64{s.CPURatio, s.Load1, s.UptimeSecs, s.DiskReadBps, s.DiskWriteBps, s.NetworkReceiveBps, s.NetworkTransmitBps}
+	for _, p := range []*float64{s.TemperatureCelsius, s.PressureCPURatio, s.PressureMemoryRatio, s.PressureIORatio} {
+		if p != nil {
+			reals = append(reals, *p)
+		}
+	}
+	for _, r := range reals {
+		if math.IsNaN(r) || math.Abs(r) > math.MaxFloat32 {
+			return fmt.Errorf("it says %v at %s", r, s.Time.Format(time.RFC3339))
+		}
+	}
+	for _, n := range []uint64{
+		s.MemoryTotalBytes, s.MemoryUsedBytes, s.SwapTotalBytes, s.SwapUsedBytes, s.DiskTotalBytes, s.DiskUsedBytes, uint64(s.CPUCores),
+	} {
+		if n > math.MaxInt64 {
+			return fmt.Errorf("it says %d bytes at %s", n, s.Time.Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// Retain drops the days (in UTC) that ended longer than keep ago. It waits at
+// most two seconds for readers; after an error the next call drops what is left.
+func (db *DB) Retain(ctx context.Context, keep time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `SELECT arasul_drop_partitions($1)`, time.Now().UTC().Add(-keep))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("dropping old samples: %w", err)
+	}
+	return nil
+}
+
+// Strides of a minute and more are whole minutes and read the rows made for
+// them; $1 to $3 are the start, the end and the stride.
+const history = `
+SELECT min(ts),
+	sum(cpu_ratio::float8 * n) / sum(n), max(cpu_cores), sum(load1::float8 * n) / sum(n), max(uptime_seconds),
+	max(memory_total_bytes), (sum(memory_used_bytes::float8 * n) / sum(n))::bigint,
+	max(swap_total_bytes), (sum(swap_used_bytes::float8 * n) / sum(n))::bigint,
+	max(disk_total_bytes), (sum(disk_used_bytes::float8 * n) / sum(n))::bigint,
+	sum(disk_read_bytes_per_second::float8 * n) / sum(n), sum(disk_write_bytes_per_second::float8 * n) / sum(n),
+	sum(network_receive_bytes_per_second::float8 * n) / sum(n), sum(network_transmit_bytes_per_second::float8 * n) / sum(n),
+	max(temperature_celsius)::float8, max(pressure_cpu_ratio)::float8,
+	max(pressure_memory_ratio)::float8, max(pressure_io_ratio)::float8
+FROM `
+
+const (
+	historyRaw     = history + `(SELECT *, 1 AS n FROM samples) AS s WHERE ts >= $1 AND ts < $2 GROUP BY date_bin($3, ts, 'epoch') ORDER BY 1`
+	historyMinutes = history + `samples_minute WHERE ts >= date_bin('1 minute', $1, 'epoch') AND ts < $2 GROUP BY date_bin($3, ts, 'epoch') ORDER BY 1`
+)
+
+// History returns the samples of [from, to), oldest first, as at most
+// maxPoints points (2 or more). A point stands for all samples of its stride,
+// which is the same for the whole answer: it carries the time of the first,
+// their averages, and the maxima of temperature, pressure, uptime and totals.
+// A stride without samples has no point.
+func (db *DB) History(ctx context.Context, from, to time.Time, maxPoints int) ([]api.Sample, error) {
+	if maxPoints < 2 || !from.Before(to) {
+		return nil, errors.New("reading history: an empty range, or fewer than two points")
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+
+	// Strides are counted from 1970, so that a chart that is drawn again a
+	// little later shows the same points; the first and the last are cut, so
+	// one more than fits into the range.
+	span, strides := to.Sub(from), time.Duration(maxPoints-1)
+	stride, sql := roundUp((span+strides-1)/strides, time.Second), historyRaw
+	if stride >= time.Minute {
+		stride, sql = roundUp(stride, time.Minute), historyMinutes
+	}
+	rows, _ := db.pool.Query(ctx, sql, from, to, stride)
+	points, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (api.Sample, error) {
+		var s api.Sample
+		err := row.Scan(&s.Time, &s.CPURatio, &s.CPUCores, &s.Load1, &s.UptimeSecs,
+			&s.MemoryTotalBytes, &s.MemoryUsedBytes, &s.SwapTotalBytes, &s.SwapUsedBytes,
+			&s.DiskTotalBytes, &s.DiskUsedBytes, &s.DiskReadBps, &s.DiskWriteBps,
+			&s.NetworkReceiveBps, &s.NetworkTransmitBps,
+			&s.TemperatureCelsius, &s.PressureCPURatio, &s.PressureMemoryRatio, &s.PressureIORatio)
+		return s, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading history: %w", err)
+	}
+	return points, nil
+}
+
+// roundUp returns the smallest multiple of unit that is not below d.
+func roundUp(d, unit time.Duration) time.Duration { return (d + unit - 1).Truncate(unit) }
