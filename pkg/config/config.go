@@ -42,7 +42,7 @@ type Database struct {
 
 // Metrics sets how often the host is looked at.
 type Metrics struct {
-	Interval  Duration `toml:"interval"`  // between samples, 1s to 1m
+	Interval  Duration `toml:"interval"`  // between samples, 1s to 10s: the unit watchdog waits for samples
 	Flush     Duration `toml:"flush"`     // between writes to the database, interval to 10m
 	Retention Duration `toml:"retention"` // how long samples are kept, 24h to 8760h; whole days
 }
@@ -124,7 +124,7 @@ func (c *Config) Validate(report func(key, problem string)) {
 			report(key, fmt.Sprintf("%s is not between %s and %s", d, Duration(lo), Duration(hi)))
 		}
 	}
-	within("metrics.interval", c.Metrics.Interval, time.Second, time.Minute)
+	within("metrics.interval", c.Metrics.Interval, time.Second, 10*time.Second)
 	within("metrics.flush", c.Metrics.Flush, c.Metrics.Interval.Std(), 10*time.Minute)
 	within("metrics.retention", c.Metrics.Retention, 24*time.Hour, 365*24*time.Hour)
 	if c.Metrics.Retention.Std()%(24*time.Hour) != 0 {

@@ -20,7 +20,7 @@ func TestBadConfigurationNamesFileLineAndKey(t *testing.T) {
 		{"two unknown keys", "a = 1\nb = 2\n", []string{"arasul.toml:1: a: there is no such key", "arasul.toml:2: b: there is no such key"}},
 		{"wrong type", "[proxy]\nhosts = 5\n", []string{"arasul.toml:2: "}},
 		{"not a duration", "[metrics]\ninterval = \"5 parsecs\"\n", []string{"arasul.toml:2: ", "is not a duration"}},
-		{"out of range", "[healer]\nmode = \"act\"\n[metrics]\nflush = \"30s\"\ninterval = \"2h\"\n", []string{"arasul.toml:5: metrics.interval: 2h is not between 1s and 1m", "arasul.toml:4: metrics.flush"}},
+		{"out of range", "[healer]\nmode = \"act\"\n[metrics]\nflush = \"30s\"\ninterval = \"2h\"\n", []string{"arasul.toml:5: metrics.interval: 2h is not between 1s and 10s", "arasul.toml:4: metrics.flush"}},
 		{"retention in hours", "[metrics]\nretention = \"25h\"\n", []string{"arasul.toml:2: metrics.retention: 25h is not a whole number of days"}},
 		{"unknown mode", "[healer]\nmode = \"yolo\"\n", []string{`arasul.toml:2: healer.mode: "yolo" is neither "act" nor "shadow"`}},
 		{"relative policy", "[healer]\npolicy = \"p.toml\"\n", []string{"arasul.toml:2: healer.policy"}},

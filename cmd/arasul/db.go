@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/arasul/arasul/migrations"
+	"github.com/arasul/arasul/pkg/config"
+	"github.com/arasul/arasul/pkg/postgres"
+)
+
+// database are the steps that arasul-postgres.service and arasul-db.service run.
+type database struct{}
+
+func (database) Init() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return postgres.Init(ctx, postgres.ServerOptions{})
+}
+
+func (database) Exec() error { return postgres.Exec(postgres.ServerOptions{}) }
+
+func (database) Provision(cfg *config.Config) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return postgres.Provision(ctx, postgres.ProvisionOptions{Database: cfg.Database, Migrations: migrations.FS})
+}

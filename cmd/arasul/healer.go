@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/daemon"
+	"github.com/arasul/arasul/pkg/heal"
+	"github.com/arasul/arasul/pkg/healer1"
+	"github.com/arasul/arasul/pkg/postgres"
+	"github.com/arasul/arasul/pkg/systemd"
+)
+
+// healerDaemon watches our units and repairs them. It needs neither database
+// nor bus to be there.
+func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
+	policy, err := heal.LoadPolicy(d.Config().Healer.Policy)
+	if err != nil {
+		return err
+	}
+	db, err := postgres.Open(d.Config().Database, "arasul-healer")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	hands := &systemd.Hands{}
+	defer hands.Close()
+	h, err := heal.New(heal.Options{
+		Policy: policy,
+		Mode:   d.Config().Healer.Mode,
+		Path:   healerState,
+		Eyes:   eyes{&systemd.Watcher{Patterns: policy.Units}, d.Log},
+		Hands:  hands,
+		Mirror: db,
+		Log:    d.Log,
+	})
+	if err != nil {
+		return err
+	}
+	socket, err := daemon.ListenUnix(healerSocket, 0o660)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return h.Run(ctx, d.Alive) })
+	g.Go(func() error { return healer1.Serve(ctx, h, d.Log) })
+	g.Go(func() error { return daemon.Serve(ctx, socket, h.Handler()) })
+	d.Ready("watching, mode " + d.Config().Healer.Mode)
+	return g.Wait()
+}
+
+// eyes lets the healer see through systemd.
+type eyes struct {
+	watcher *systemd.Watcher
+	log     *slog.Logger
+}
+
+func (e eyes) Watch(ctx context.Context, seen func(at time.Time, units []api.Unit)) error {
+	return e.watcher.Watch(ctx,
+		func(s systemd.Seen) { seen(s.At, s.Units) },
+		func(err error) {
+			if err != nil {
+				e.log.Warn("service manager out of sight", "err", err)
+			}
+		})
+}

@@ -1,0 +1,38 @@
+// Command arasul is every daemon of the appliance and its command line, in one
+// file: the name it is called by says which. /usr/lib/arasul/arasul-metrics and
+// its siblings are links to it.
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"github.com/arasul/arasul/pkg/daemon"
+)
+
+// Where the daemons find each other.
+const (
+	metricsSocket   = "/run/arasul/metrics/metrics.sock"
+	healerSocket    = "/run/arasul/healer/healer.sock"
+	dashboardSocket = "/run/arasul/dashboard.sock"
+	healerState     = "/var/lib/arasul/healer/state.json"
+)
+
+var daemons = map[string]func(context.Context, *daemon.Daemon) error{
+	"metrics":   metricsDaemon,
+	"healer":    healerDaemon,
+	"dashboard": dashboardDaemon,
+	"proxy":     proxyDaemon,
+	"mdns":      mdnsDaemon,
+}
+
+func main() {
+	name := filepath.Base(os.Args[0])
+	for daemonName, run := range daemons {
+		if name == "arasul-"+daemonName {
+			daemon.Main(daemonName, run)
+		}
+	}
+	os.Exit(commandLine(os.Args[1:]))
+}

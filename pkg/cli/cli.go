@@ -1,0 +1,249 @@
+// Package cli is the command line: it parses what was typed, asks, and prints
+// for a person or, with --json, for a program.
+//
+// It reaches nothing by itself: the wiring gives it what it asks. Exit codes
+// are 0 for yes and done, 1 for no and failed, 2 for a command that cannot be
+// understood, 78 for a bad configuration.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/config"
+	"github.com/arasul/arasul/pkg/version"
+)
+
+// Dashboard answers what the HTTP API answers.
+type Dashboard interface {
+	GetJSON(ctx context.Context, path string, answer any) error
+}
+
+// Healer is the healer, over D-Bus.
+type Healer interface {
+	Status(ctx context.Context) (api.HealerStatus, error)
+	Incidents(ctx context.Context, limit int) ([]api.Incident, error)
+	SetMaintenance(ctx context.Context, on bool) error
+}
+
+// Database are the steps that units run to bring the database up.
+type Database interface {
+	Init() error
+	Exec() error
+	Provision(cfg *config.Config) error
+}
+
+// Env is the world as a command sees it.
+type Env struct {
+	Stdout, Stderr io.Writer
+	Dashboard      Dashboard
+	Healer         Healer
+	Database       Database
+}
+
+// commands is the whole command line, as kong reads it.
+type commands struct {
+	JSON    bool             `help:"Print JSON, for programs." name:"json"`
+	Config  string           `help:"Configuration file." type:"path" default:"${config}" placeholder:"FILE"`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+
+	Status statusCmd `cmd:"" help:"Say whether all is well. Exits with 1 when the state is CRITICAL."`
+	Heal   struct {
+		Status      healStatusCmd      `cmd:"" help:"Say how the healer does and what it repaired last."`
+		Maintenance healMaintenanceCmd `cmd:"" help:"Keep the healer's hands off while you work on the machine, or put them back on."`
+	} `cmd:"" help:"Ask and steer self-healing."`
+	Conf struct {
+		Check configCheckCmd `cmd:"" help:"Check the configuration file. Exits with 78 when it is refused."`
+		Show  configShowCmd  `cmd:"" help:"Print the configuration in force, defaults included."`
+	} `cmd:"" name:"config" help:"Check and show the configuration."`
+	DB struct {
+		Init      dbInitCmd      `cmd:"" help:"Create and configure the data directory."`
+		Exec      dbExecCmd      `cmd:"" help:"Become the database server."`
+		Provision dbProvisionCmd `cmd:"" help:"Create roles and database, migrate the schema."`
+	} `cmd:"" name:"db" hidden:"" help:"Steps of arasul-postgres.service and arasul-db.service."`
+}
+
+// exit is an error that only carries a code: everything was said already.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// Run carries out the command in args and returns the exit code.
+func Run(ctx context.Context, env Env, args []string) (code int) {
+	var c commands
+	parser, err := kong.New(&c,
+		kong.Name("arasul"),
+		kong.Description("The local AI appliance: see how it does, and steer it."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Writers(env.Stdout, env.Stderr),
+		kong.Vars{"version": version.Version, "config": config.Path},
+		kong.Exit(func(c int) { panic(exit(c)) }), // after --help and --version
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if err != nil {
+		panic("cli: " + err.Error()) // the struct above is wrong
+	}
+	defer func() {
+		if e, ok := recover().(exit); ok {
+			code = int(e)
+		}
+	}()
+	k, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(env.Stderr, "arasul: %v\nTry: arasul --help\n", err)
+		return 2
+	}
+	err = k.Run(&c, &env)
+	var e exit
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &e):
+		return int(e)
+	default:
+		fmt.Fprintf(env.Stderr, "arasul: %v\n", err)
+		return 1
+	}
+}
+
+// printJSON is the answer to --json.
+func (e *Env) printJSON(v any) error {
+	enc := json.NewEncoder(e.Stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+type statusCmd struct {
+	Watch bool `help:"Say it again every 2 s until interrupted." short:"w"`
+}
+
+func (s *statusCmd) Run(ctx context.Context, c *commands, env *Env) error {
+	for {
+		status, err := s.once(ctx, c, env)
+		if !s.Watch {
+			if err == nil && status == api.Critical {
+				return exit(1)
+			}
+			return err
+		}
+		if err != nil {
+			fmt.Fprintf(env.Stdout, "%s  out of reach: %v\n", time.Now().Format(time.TimeOnly), err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(2 * time.Second):
+		}
+	}
+}
+
+func (s *statusCmd) once(ctx context.Context, c *commands, env *Env) (api.Overall, error) {
+	var status api.SystemStatus
+	if err := env.Dashboard.GetJSON(ctx, "/api/system/status", &status); err != nil {
+		return "", fmt.Errorf("the dashboard does not answer (systemctl status arasul-dashboard; root is needed): %w", err)
+	}
+	var list struct {
+		Services []api.Service `json:"services"`
+	}
+	if err := env.Dashboard.GetJSON(ctx, "/api/services", &list); err != nil {
+		return "", err
+	}
+	if c.JSON {
+		return status.Status, env.printJSON(map[string]any{"status": status, "services": list.Services})
+	}
+	printStatus(env.Stdout, status, list.Services)
+	return status.Status, nil
+}
+
+type healStatusCmd struct {
+	Limit int `help:"How many incidents to list, 1 to 400." default:"10"`
+}
+
+func (h *healStatusCmd) Run(ctx context.Context, c *commands, env *Env) error {
+	status, err := env.Healer.Status(ctx)
+	if err != nil {
+		return err
+	}
+	incidents, err := env.Healer.Incidents(ctx, min(max(h.Limit, 1), 400))
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return env.printJSON(map[string]any{"status": status, "incidents": incidents})
+	}
+	printHealer(env.Stdout, status, incidents)
+	return nil
+}
+
+type healMaintenanceCmd struct {
+	State string `arg:"" enum:"on,off" help:"on: watch and record, but touch nothing; off: repair again."`
+}
+
+func (h *healMaintenanceCmd) Run(ctx context.Context, env *Env) error {
+	if err := env.Healer.SetMaintenance(ctx, h.State == "on"); err != nil {
+		return fmt.Errorf("%w (root is needed)", err)
+	}
+	if h.State == "on" {
+		fmt.Fprintln(env.Stdout, "Maintenance is on: nothing will be repaired until: arasul heal maintenance off")
+	} else {
+		fmt.Fprintln(env.Stdout, "Maintenance is off: the healer repairs again.")
+	}
+	return nil
+}
+
+type configCheckCmd struct{}
+
+func (configCheckCmd) Run(c *commands, env *Env) error {
+	if _, err := config.Load(c.Config); err != nil {
+		fmt.Fprintln(env.Stderr, err)
+		return exit(78)
+	}
+	fmt.Fprintf(env.Stdout, "%s is valid\n", c.Config)
+	return nil
+}
+
+type configShowCmd struct{}
+
+func (configShowCmd) Run(c *commands, env *Env) error {
+	cfg, err := config.Load(c.Config)
+	if err != nil {
+		fmt.Fprintln(env.Stderr, err)
+		return exit(78)
+	}
+	if c.JSON {
+		return env.printJSON(cfg)
+	}
+	text, err := cfg.TOML()
+	if err != nil {
+		return err
+	}
+	_, err = env.Stdout.Write(text)
+	return err
+}
+
+type dbInitCmd struct{}
+
+func (dbInitCmd) Run(env *Env) error { return env.Database.Init() }
+
+type dbExecCmd struct{}
+
+func (dbExecCmd) Run(env *Env) error { return env.Database.Exec() }
+
+type dbProvisionCmd struct{}
+
+func (dbProvisionCmd) Run(c *commands, env *Env) error {
+	cfg, err := config.Load(c.Config)
+	if err != nil {
+		fmt.Fprintln(env.Stderr, err)
+		return exit(78)
+	}
+	return env.Database.Provision(cfg)
+}

@@ -1,0 +1,34 @@
+// Package pkg is the map of the code. It holds nothing but this text and the
+// test that keeps it true.
+//
+// Four layers; a package imports packages of lower layers only, and two
+// packages of one layer do not know each other, but for the words:
+//
+//	words      api          what our processes say to each other, as JSON
+//	           atomicfile   files that survive a power cut
+//	           config       arasul.toml, strict
+//	           stream       one producer, many listeners
+//	           version      which build this is
+//
+//	edges      client       HTTP over unix sockets
+//	           daemon       the life of a process under systemd
+//	           healer1      D-Bus interface de.arasul.Healer1, both ends
+//	           host         /proc and /sys
+//	           mdns         avahi, or zeroconf without it
+//	           systemd      units over D-Bus: seen and moved
+//	           usb          a USB stick: mount, scan, log
+//
+//	decisions  heal         what to do about units that fail
+//	           metrics      when to sample, what to keep until it is stored
+//	           proxy        who may ask for what, and what to say meanwhile
+//
+//	surfaces   cli          the command line
+//	           dashboard    the HTTP API and the page
+//	           postgres     the database, from both sides
+//
+// Words may import words that stand before them. Edges and decisions import
+// words only: a decision that needs something done declares an interface of
+// one to three methods, and cmd/arasul introduces it to the edge that can do
+// it, in one wiring file per daemon. Surfaces import words and decisions.
+// Nothing imports cmd.
+package pkg
