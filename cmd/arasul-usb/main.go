@@ -26,9 +26,9 @@ import (
 // runDir holds one folder per device, made by systemd (RuntimeDirectory=).
 const runDir = "/run/arasul/usb/"
 
-func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Stderr, usb.LogPath)) }
 
-func run(args []string, stderr io.Writer) int {
+func run(args []string, stderr io.Writer, logPath string) int {
 	if len(args) != 1 {
 		fmt.Fprintln(stderr, "usage: arasul-usb DEVICE    (kernel name, like sda1)")
 		return 2
@@ -43,7 +43,7 @@ func run(args []string, stderr io.Writer) int {
 
 	journal := slog.NewTextHandler(stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime})
 	log := slog.New(journal)
-	if f, err := usb.OpenLog(usb.LogPath); err != nil {
+	if f, err := usb.OpenLog(logPath); err != nil {
 		log.Warn("no log file, the journal has it all", "err", err)
 	} else {
 		defer f.Close()
