@@ -70,7 +70,7 @@ type SampleList struct {
 
 // IncidentList is one page of incidents.
 type IncidentList struct {
-	Events    []api.Incident `json:"events" doc:"Newest first"`
+	Events    []api.Incident `json:"events" doc:"Newest fault first"`
 	Next      *time.Time     `json:"next,omitempty" doc:"Value of before for the next page; absent on the last"`
 	Source    string         `json:"source" enum:"database,healer" doc:"Who remembered: the healer keeps fewer"`
 	Timestamp time.Time      `json:"timestamp"`
@@ -211,7 +211,7 @@ func (d *Dashboard) metricsHistory(ctx context.Context, in *historyInput) (*answ
 
 type eventsInput struct {
 	Limit  int       `query:"limit" minimum:"1" maximum:"200" default:"50"`
-	Before time.Time `query:"before" doc:"Only incidents detected before this time: detected_at of the last one seen"`
+	Before time.Time `query:"before" doc:"Only incidents whose fault_at is before this time; next of the page before"`
 }
 
 func (d *Dashboard) healingEvents(ctx context.Context, in *eventsInput) (*answer[IncidentList], error) {
@@ -231,7 +231,7 @@ func (d *Dashboard) healingEvents(ctx context.Context, in *eventsInput) (*answer
 		list.Events = []api.Incident{}
 	}
 	if n := len(incidents); n >= in.Limit {
-		next := incidents[n-1].DetectedAt.Truncate(time.Microsecond)
+		next := incidents[n-1].FaultAt.Truncate(time.Microsecond)
 		list.Next = &next
 	}
 	return &answer[IncidentList]{list}, nil
@@ -269,7 +269,7 @@ func (d *Dashboard) freshen(page []api.Incident, limit int) []api.Incident {
 			fresh = append(fresh, i)
 		}
 	}
-	slices.SortStableFunc(fresh, func(a, b api.Incident) int { return b.DetectedAt.Compare(a.DetectedAt) })
+	slices.SortStableFunc(fresh, func(a, b api.Incident) int { return b.FaultAt.Compare(a.FaultAt) })
 	return fresh[:min(limit, len(fresh))]
 }
 

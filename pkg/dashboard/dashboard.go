@@ -36,8 +36,8 @@ type History interface {
 	History(ctx context.Context, from, to time.Time, maxPoints int) ([]api.Sample, error)
 }
 
-// Incidents lists at most limit incidents detected before a time, newest
-// first. The zero time means from the newest on.
+// Incidents lists at most limit incidents whose FaultAt is before a time,
+// newest first. The zero time means from the newest on.
 type Incidents interface {
 	Incidents(ctx context.Context, before time.Time, limit int) ([]api.Incident, error)
 }

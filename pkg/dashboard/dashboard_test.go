@@ -43,7 +43,7 @@ func (m *recorded) Incidents(ctx context.Context, before time.Time, limit int) (
 	}
 	var found []api.Incident
 	for _, i := range m.incidents {
-		if (before.IsZero() || i.DetectedAt.Before(before)) && len(found) < limit {
+		if (before.IsZero() || i.FaultAt.Before(before)) && len(found) < limit {
 			found = append(found, i)
 		}
 	}
@@ -92,8 +92,8 @@ func ask(t *testing.T, d *Dashboard, path string) (status int, body map[string]a
 	return w.Code, body
 }
 
-func incident(id string, detected time.Time) api.Incident {
-	return api.Incident{ID: id, Unit: "arasul-" + id + ".service", State: api.IncidentOpen, DetectedAt: detected}
+func incident(id string, fault time.Time) api.Incident {
+	return api.Incident{ID: id, Unit: "arasul-" + id + ".service", State: api.IncidentOpen, FaultAt: fault}
 }
 
 func ids(t *testing.T, body map[string]any) (got []string) {
@@ -226,7 +226,7 @@ func TestIncidentsComeInPages(t *testing.T) {
 	inDatabase := &recorded{}
 	for n := range 5 {
 		i := incident(fmt.Sprint(5-n), at.Add(-time.Duration(n)*time.Second))
-		i.DetectedAt = i.DetectedAt.Truncate(time.Microsecond)
+		i.FaultAt = i.FaultAt.Truncate(time.Microsecond)
 		inDatabase.incidents = append(inDatabase.incidents, i)
 	}
 	d := newDashboard(t, Options{Database: inDatabase})

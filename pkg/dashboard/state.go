@@ -128,7 +128,7 @@ func (d *Dashboard) forget(now time.Time) {
 // kept returns the incidents in memory, oldest first.
 func (d *Dashboard) kept() []api.Incident {
 	return slices.SortedFunc(maps.Values(d.incidents), func(a, b api.Incident) int {
-		return cmp.Or(a.DetectedAt.Compare(b.DetectedAt), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(a.FaultAt.Compare(b.FaultAt), cmp.Compare(a.ID, b.ID))
 	})
 }
 

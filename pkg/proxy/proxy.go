@@ -66,11 +66,10 @@ func New(opts Options) *Proxy {
 		DisableCompression:    true, // pass on what the client asked for
 	}}
 	toDashboard := &httputil.ReverseProxy{
-		Rewrite:       rewrite,
-		Transport:     patient{p.upstream},
-		FlushInterval: -1, // streams
-		ErrorHandler:  p.failed,
-		ErrorLog:      slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
+		Rewrite:      rewrite,
+		Transport:    patient{p.upstream},
+		ErrorHandler: p.failed,
+		ErrorLog:     slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
 	}
 	dashboard := limitBody(toDashboard)
 	p.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -116,8 +115,7 @@ func rewrite(r *httputil.ProxyRequest) {
 		}
 	}
 	r.Out.URL.Scheme = "http"
-	r.Out.URL.Host = "dashboard" // a name for connection reuse; the dialler knows one place
-	r.Out.Host = r.In.Host       // which Origin is compared with
+	r.Out.URL.Host = "dashboard" // for connection reuse; Out.Host stays what was asked for
 	r.SetXForwarded()
 }
 
