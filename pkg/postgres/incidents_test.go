@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/arasul/arasul/migrations"
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/postgres"
 	"github.com/arasul/arasul/pkg/postgres/postgrestest"
@@ -57,7 +58,7 @@ func incidents(t testing.TB, db *postgres.DB, limit int, before time.Time) []api
 // Proves HEAL-6 and HEAL-7: what the healer kept arrives, whole, and once.
 func TestAnIncidentComesBackAsItWasMirrored(t *testing.T) {
 	t.Parallel()
-	d := postgrestest.New(t)
+	d := postgrestest.New(t, migrations.FS)
 	healer, dashboard := d.Open(t, "arasul-healer"), d.Open(t, "arasul-dashboard")
 	i := incident("a", at("2026-03-01 10:00:00"))
 
@@ -75,7 +76,7 @@ func TestAnIncidentComesBackAsItWasMirrored(t *testing.T) {
 
 func TestIncidentsComeNewestFirstAndByThePage(t *testing.T) {
 	t.Parallel()
-	d := postgrestest.New(t)
+	d := postgrestest.New(t, migrations.FS)
 	healer, dashboard := d.Open(t, "arasul-healer"), d.Open(t, "arasul-dashboard")
 	if got := incidents(t, dashboard, 10, time.Time{}); len(got) != 0 {
 		t.Fatalf("an empty table gave %v", got)
@@ -101,7 +102,7 @@ func TestIncidentsComeNewestFirstAndByThePage(t *testing.T) {
 
 func TestAnIncidentShowsItsNewestFailures(t *testing.T) {
 	t.Parallel()
-	d := postgrestest.New(t)
+	d := postgrestest.New(t, migrations.FS)
 	healer := d.Open(t, "arasul-healer")
 	start := at("2026-03-01 10:00:00")
 	i := incident("a", start)
@@ -120,7 +121,7 @@ func TestAnIncidentShowsItsNewestFailures(t *testing.T) {
 
 func TestOneImpossibleIncidentChangesNothing(t *testing.T) {
 	t.Parallel()
-	d := postgrestest.New(t)
+	d := postgrestest.New(t, migrations.FS)
 	healer := d.Open(t, "arasul-healer")
 	bad := incident("bad", at("2026-03-01 10:00:00"))
 	bad.Count = 1 << 40
@@ -134,7 +135,7 @@ func TestOneImpossibleIncidentChangesNothing(t *testing.T) {
 
 func TestOddBytesInWhatAUnitSaidDoNotKeepAnIncidentOut(t *testing.T) {
 	t.Parallel()
-	d := postgrestest.New(t)
+	d := postgrestest.New(t, migrations.FS)
 	i := incident("a", at("2026-03-01 10:00:00"))
 	i.Detail = "exit\x00ed \xff"
 	mirror(t, d.Open(t, "arasul-healer"), i)

@@ -29,7 +29,7 @@ import (
 // wrong hands might try.
 func TestRolesCannotDoWhatTheyShouldNot(t *testing.T) {
 	t.Parallel()
-	d := postgrestest.New(t)
+	d := postgrestest.New(t, migrations.FS)
 	metrics, healer, dashboard := "arasul-metrics", "arasul-healer", "arasul-dashboard"
 	store(t, d.Open(t, metrics), sample(at("2026-03-01 10:00:00"), 0.5))
 	mirror(t, d.Open(t, healer), incident("a", at("2026-03-01 10:00:00")))
@@ -97,7 +97,7 @@ func TestRolesCannotDoWhatTheyShouldNot(t *testing.T) {
 // Proves DB-1.
 func TestMigratingTwiceIsHarmless(t *testing.T) {
 	t.Parallel()
-	d := postgrestest.New(t)
+	d := postgrestest.New(t, migrations.FS)
 	store(t, d.Open(t, "arasul-metrics"), sample(at("2026-03-01 10:00:00"), 0.5))
 	const ledger = `SELECT version_id, tstamp::text FROM goose_db_version ORDER BY id`
 	before := ask(t, d, ledger)
@@ -116,7 +116,7 @@ func TestMigratingTwiceIsHarmless(t *testing.T) {
 // Proves DB-1: a step that fails leaves nothing, and the next run goes on there.
 func TestAMigrationThatFailsLeavesNothing(t *testing.T) {
 	t.Parallel()
-	d := postgrestest.New(t)
+	d := postgrestest.New(t, migrations.FS)
 	steps := fstest.MapFS{}
 	if err := fs.WalkDir(migrations.FS, ".", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
@@ -155,7 +155,7 @@ func provision(t *testing.T, d postgrestest.Database, steps fs.FS) {
 // Proves DB-2.
 func TestProvisioningAForeignServer(t *testing.T) {
 	t.Parallel()
-	d := postgrestest.New(t)
+	d := postgrestest.New(t, migrations.FS)
 	d.Exec(t, "arasul-postgres", `DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION "arasul-dashboard"`)
 	cfg := d.Config("arasul-dashboard") // stands for the user of the DSN
 	for range 2 {
@@ -266,7 +266,7 @@ func TestProvisioningGivesUpWhenNobodyAnswers(t *testing.T) {
 
 func TestProvisioningDoesNotWaitForAServerThatSaysNo(t *testing.T) {
 	t.Parallel()
-	d := postgrestest.New(t)
+	d := postgrestest.New(t, migrations.FS)
 	conf, err := pgx.ParseConfig(d.Config("arasul-metrics").DSN)
 	if err != nil {
 		t.Fatal(err)

@@ -107,7 +107,8 @@ func Exec(o ServerOptions) error {
 		return err
 	}
 	program := o.program(major, "postgres")
-	args := append([]string{"postgres", "-D", o.cluster(major)}, o.Args...)
+	// The server finds its share directory from its own path.
+	args := append([]string{program, "-D", o.cluster(major)}, o.Args...)
 	return fmt.Errorf("executing %s: %w", program, syscall.Exec(program, args, os.Environ()))
 }
 

@@ -10,6 +10,7 @@ package postgrestest
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/user"
@@ -23,7 +24,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/arasul/arasul/migrations"
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/postgres"
 )
@@ -183,8 +183,20 @@ type server struct {
 	stop      func()
 }
 
-// shared is the server of this test binary, with a migrated database.
-var shared = sync.OnceValues(func() (server, error) {
+// shared is the server of this test binary, with a database that was migrated
+// by the first test to ask for one.
+var shared struct {
+	once sync.Once
+	server
+	err error
+}
+
+func provisioned(steps fs.FS) (server, error) {
+	shared.once.Do(func() { shared.server, shared.err = start(steps) })
+	return shared.server, shared.err
+}
+
+func start(steps fs.FS) (server, error) {
 	me, err := user.Current()
 	if err != nil {
 		return server{}, fmt.Errorf("asking who this is: %w", err)
@@ -199,7 +211,7 @@ var shared = sync.OnceValues(func() (server, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startWait)
 	defer cancel()
-	err = postgres.Provision(ctx, postgres.ProvisionOptions{SocketDir: dir, Migrations: migrations.FS})
+	err = postgres.Provision(ctx, postgres.ProvisionOptions{SocketDir: dir, Migrations: steps})
 	if err != nil {
 		stop()
 		return server{}, err
@@ -212,17 +224,18 @@ var shared = sync.OnceValues(func() (server, error) {
 		}
 	}
 	return server{dir, stop}, nil
-})
+}
 
 var clones atomic.Int64
 
 // Database is an empty, migrated database of one test.
 type Database struct{ name, socketDir string }
 
-// New clones a database for this test. It is dropped when the test ends.
-func New(t testing.TB) Database {
+// New clones a database for this test, dropped when the test ends. All tests of
+// a binary give the same migrations.
+func New(t testing.TB, steps fs.FS) Database {
 	t.Helper()
-	s, err := shared()
+	s, err := provisioned(steps)
 	if err != nil {
 		t.Fatalf("PostgreSQL for tests: %v", err)
 	}
