@@ -3,6 +3,7 @@ package mdns
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,7 +26,10 @@ import (
 // network namespaces joined by a cable (a veth pair), avahi-daemon on a
 // private dbus-daemon. Everything ends with the processes that hold it.
 
-const addrA, addrB = "192.168.77.1", "192.168.77.2"
+const (
+	addrA, addrB = "192.168.77.1", "192.168.77.2"
+	nobody       = 65534
+)
 
 // TestMain runs the tests, or, inside a namespace, the program under test.
 func TestMain(m *testing.M) {
@@ -33,6 +37,11 @@ func TestMain(m *testing.M) {
 	case "hold": // keeps a namespace until the test closes the pipe
 		io.Copy(io.Discard, os.Stdin)
 	case "announce":
+		// As the unit runs it: an ordinary user without a capability.
+		if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody)); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
 		a := Announcement{Name: "arasul", Port: 80, TXT: []string{"path=/"}}
@@ -188,8 +197,8 @@ func (m *machine) announce() *process {
 	return start(m.t, cmd)
 }
 
-// startBus gives m a system bus with the policy that Debian ships for avahi
-// left out: everybody may do everything.
+// startBus gives m a system bus with the default policy, which allows nothing,
+// and the one that the distribution ships for avahi.
 func (m *machine) startBus() {
 	m.t.Helper()
 	dir, err := os.MkdirTemp("", "mdns") // short: a socket path has 108 bytes
@@ -197,12 +206,20 @@ func (m *machine) startBus() {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		m.t.Fatal(err)
+	}
 	conf := filepath.Join(dir, "bus.conf")
 	m.bus = "unix:path=" + filepath.Join(dir, "bus")
 	m.write(conf, `<busconfig><type>system</type><listen>`+m.bus+`</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow user="*"/><allow own="*"/><allow send_type="method_call"/>
-<allow send_type="signal"/><allow send_type="method_return"/><allow send_type="error"/>
-<allow receive_type="method_call"/><allow receive_type="signal"/><allow receive_type="method_return"/><allow receive_type="error"/></policy></busconfig>`)
+<policy context="default">
+  <allow user="*"/><deny own="*"/><deny send_type="method_call"/><allow send_type="signal"/>
+  <allow send_requested_reply="true" send_type="method_return"/><allow send_requested_reply="true" send_type="error"/>
+  <allow receive_type="method_call"/><allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/>
+  <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
+</policy>
+<include ignore_missing="yes">/usr/share/dbus-1/system.d/avahi-dbus.conf</include>
+<include ignore_missing="yes">/etc/dbus-1/system.d/avahi-dbus.conf</include></busconfig>`)
 	start(m.t, m.command("dbus-daemon", "--nofork", "--nopidfile", "--print-address", "--config-file="+conf)).await("unix:")
 }
 

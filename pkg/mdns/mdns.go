@@ -40,7 +40,7 @@ import (
 const (
 	look      = 5 * time.Second  // between looks at links, avahi and the announcement
 	renameGap = time.Second      // between two names, so that two machines cannot storm
-	stepLimit = 15 * time.Second // for one turn of the loop, all D-Bus calls together
+	stepLimit = 10 * time.Second // for one turn of the loop, all D-Bus calls together
 	byeLimit  = 2 * time.Second  // for avahi to take its groups back
 )
 
@@ -94,7 +94,7 @@ func instance(label string) string {
 // Run announces a until ctx ends, then says goodbye and returns nil. Any other
 // return is a mistake in a. It calls status with one line for a person
 // whenever the state changes, and alive after each turn of its loop, at least
-// every 20 seconds while all is well.
+// every 25 seconds, however the bus behaves.
 func Run(ctx context.Context, a Announcement, log *slog.Logger, status func(string), alive func()) error {
 	if err := a.Validate(); err != nil {
 		return fmt.Errorf("checking announcement: %w", err)
