@@ -127,9 +127,8 @@ func Start(peers []postgres.Peer) (socketDir string, stop func(), err error) {
 		_ = cmd.Wait()
 	})
 	if err := answer(dir); err != nil {
-		text, _ := os.ReadFile(log.Name())
 		stop()
-		return "", nil, fmt.Errorf("%w: %s", err, text)
+		return "", nil, err
 	}
 	return dir, stop, nil
 }
@@ -168,7 +167,8 @@ func answer(dir string) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("no server within %v", startWait)
+			text, _ := os.ReadFile(filepath.Join(dir, "log"))
+			return fmt.Errorf("no server within %v: %s", startWait, text)
 		}
 		if text, err := os.ReadFile(filepath.Join(dir, "failed")); err == nil {
 			return fmt.Errorf("server did not start: %s", text)
