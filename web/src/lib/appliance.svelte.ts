@@ -1,0 +1,163 @@
+// What the page knows about the appliance: fetched once, kept current by the
+// stream, fetched again after each reconnection.
+//
+// It holds and merges; it does not decide what that means (overall.ts, story.ts).
+
+import {
+  ApiError,
+  dialLive,
+  fetchHistory,
+  fetchIncidents,
+  fetchServices,
+  fetchStatus,
+  type Incident,
+  type IncidentPage,
+  type LiveEvent,
+  type Sample,
+  type Service,
+  type SystemStatus,
+} from "./api";
+import { instant } from "./format";
+import { append, merge } from "./series";
+import { Stream, type Link } from "./stream";
+
+/** Milliseconds until something that could not be fetched is asked for again. */
+const RETRY = 15_000;
+
+type Part = "status" | "services" | "incidents" | "recent";
+
+export class Appliance {
+  link = $state<Link>("stopped");
+  status = $state.raw<SystemStatus>();
+  services = $state.raw<Service[]>();
+  incidents = $state.raw<Incident[]>();
+  /** Where older incidents begin, if there are any. */
+  next = $state<string>();
+  /** The last 15 minutes, oldest first. */
+  recent = $state.raw<Sample[]>();
+  /** The incident that changed last while the page was open. */
+  changed = $state.raw<Incident>();
+  /** Why a part could not be fetched, until it could. */
+  errors = $state<Partial<Record<Part, ApiError>>>({});
+  /** When something was last heard, by this browser's clock. */
+  heardAt = $state(Date.now());
+  /** This browser's clock, once a second while the page is visible. */
+  now = $state(Date.now());
+  /** How far the appliance's clock is ahead of ours, in milliseconds. */
+  skew = $state(0);
+
+  readonly sample = $derived(this.recent?.at(-1));
+  /** The appliance's own time, for ages of what it reports. */
+  readonly there = $derived(this.now + this.skew);
+
+  // Counts what the stream said, so that a slower answer does not undo it.
+  #said = { status: 0, services: 0 };
+  #saidIncidents = new Map<string, Incident>();
+  #listed = false;
+
+  readonly #stream = new Stream({
+    dial: dialLive,
+    onLink: (link) => {
+      this.link = link;
+      // Without a stream there may still be answers, or errors to show.
+      if (link === "live" || (link === "waiting" && !this.status)) void this.refresh();
+    },
+    onMessage: (data) => this.#hear(JSON.parse(data) as LiveEvent),
+  });
+
+  /** Connects, and returns the function that ends it all. */
+  start(): () => void {
+    const tick = () => {
+      if (!document.hidden) this.now = Date.now();
+    };
+    const clock = setInterval(tick, 1000);
+    const again = setInterval(() => {
+      if (!document.hidden && Object.keys(this.errors).length > 0) void this.refresh();
+    }, RETRY);
+    const wake = () => {
+      tick();
+      if (!document.hidden) this.#stream.wake();
+    };
+    document.addEventListener("visibilitychange", wake);
+    window.addEventListener("online", wake);
+    this.#stream.start();
+    return () => {
+      clearInterval(clock);
+      clearInterval(again);
+      document.removeEventListener("visibilitychange", wake);
+      window.removeEventListener("online", wake);
+      this.#stream.stop();
+    };
+  }
+
+  /** Asks for everything again, and for the connection at once. */
+  retry(): void {
+    this.#stream.wake();
+    void this.refresh();
+  }
+
+  async refresh(): Promise<void> {
+    const said = { ...this.#said };
+    this.#saidIncidents.clear();
+    await Promise.all([
+      this.#fetch("status", fetchStatus, (s) => said.status === this.#said.status && this.#takeStatus(s)),
+      this.#fetch("services", fetchServices, (s) => said.services === this.#said.services && (this.services = s)),
+      this.#fetch("recent", () => fetchHistory("1h"), (s) => (this.recent = merge(s, this.recent ?? []))),
+      this.#fetch("incidents", () => fetchIncidents(), (page) => this.#takeIncidents(page)),
+    ]);
+  }
+
+  async older(): Promise<void> {
+    const { next } = this;
+    const take = (page: IncidentPage) => this.#takeIncidents(page, this.incidents);
+    await this.#fetch("incidents", () => fetchIncidents(next), take);
+  }
+
+  async #fetch<T>(part: Part, ask: () => Promise<T>, take: (answer: T) => unknown): Promise<void> {
+    try {
+      take(await ask());
+      delete this.errors[part];
+      this.heardAt = Date.now();
+    } catch (err) {
+      this.errors[part] = err instanceof ApiError ? err : new ApiError(0, String(err));
+    }
+  }
+
+  #takeStatus(s: SystemStatus): void {
+    this.status = s;
+    const there = instant(s.timestamp);
+    if (there !== undefined) this.skew = there - Date.now();
+  }
+
+  #takeIncidents(page: IncidentPage, newer: Incident[] = []): void {
+    const byID = new Map([...newer, ...page.events].map((i) => [i.id, i]));
+    for (const [id, i] of this.#saidIncidents) byID.set(id, i);
+    this.incidents = newestFirst([...byID.values()]);
+    this.next = page.next;
+    this.#listed = true;
+  }
+
+  #hear(e: LiveEvent): void {
+    this.heardAt = this.now = Date.now();
+    if (e.sample) this.recent = append(this.recent ?? [], e.sample);
+    if (e.status) {
+      this.#said.status++;
+      this.#takeStatus(e.status);
+    }
+    if (e.services) {
+      this.#said.services++;
+      this.services = e.services;
+    }
+    if (e.incident) {
+      const heard = e.incident;
+      const before = this.incidents?.find((i) => i.id === heard.id);
+      // Each connection begins by repeating what is known; that is no news.
+      if (this.#listed && heard.state !== before?.state) this.changed = heard;
+      this.#saidIncidents.set(heard.id, heard);
+      this.incidents = newestFirst([heard, ...(this.incidents ?? []).filter((i) => i.id !== heard.id)]);
+    }
+  }
+}
+
+const newestFirst = (incidents: Incident[]) =>
+  incidents.sort((a, b) => (instant(b.fault_at) ?? 0) - (instant(a.fault_at) ?? 0));

@@ -1,0 +1,375 @@
+// Every word of the page, in English and German.
+//
+// English defines the shape; German that lacks a word does not compile. Dates
+// and numbers are format.ts; which language is in use is settings.svelte.ts.
+
+export type Lang = "en" | "de";
+
+/** A part of the appliance: its label, and how a sentence about it begins. */
+interface Name {
+  label: string;
+  subject: string;
+}
+
+const en = {
+  language: "English",
+  skip: "Skip to content",
+  loading: "Loading…",
+  retry: "Try again",
+  more: "Show older",
+  none: "–",
+  overall: {
+    loading: "Looking around…",
+    ok: "Everything is running",
+    warning: "Needs attention",
+    critical: "There is a problem",
+    unknown: "No connection to the appliance",
+  },
+  overallDetail: {
+    loading: "The appliance is being asked how it is.",
+    ok: "All parts are at work. There is nothing to do.",
+    unknown: "Check that the appliance is switched on and that this device is on the same network. The page keeps trying.",
+    unknownSince: (time: string) => `What you see below is from ${time}.`,
+  },
+  healing: "Repairing…",
+  updated: (ago: string) => `Updated ${ago}`,
+  link: { live: "Live", connecting: "Connecting…", waiting: "Reconnecting…" },
+  announce: (state: string) => `Overall state: ${state}`,
+  theme: { dark: "Use dark colours", light: "Use light colours" },
+  reasons: {
+    "service-down": { text: (s: string) => `Not running: ${s}.`, hint: "The appliance tries to repair this by itself." },
+    "service-restarted": {
+      text: (s: string) => `Restarted a short while ago: ${s}.`,
+      hint: "It is running again. Nothing to do; this notice goes away after ten minutes.",
+    },
+    "database-unreachable": {
+      text: (_: string) => "The database does not answer.",
+      hint: "Measurements are kept and written down later; nothing is lost.",
+    },
+    "temperature-high": { text: (_: string) => "The appliance is too hot.", hint: "Make sure that air can flow freely and that the fan turns." },
+    "cpu-high": { text: (_: string) => "The processor has been very busy for a while.", hint: "Answers may take longer than usual." },
+    "disk-high": { text: (_: string) => "Storage is running out.", hint: "Delete what is no longer needed." },
+    "metrics-stale": { text: (_: string) => "No fresh measurements are coming in.", hint: "The values below may be out of date." },
+    "healer-unreachable": {
+      text: (_: string) => "The self-repair does not answer.",
+      hint: "Everything else keeps running, but faults are not repaired as usual.",
+    },
+  },
+  performance: {
+    title: "Performance",
+    cpu: "Processor",
+    memory: "Memory",
+    of: (used: string, total: string) => `${used} of ${total}`,
+    swap: "Swapped out",
+    temperature: "Temperature",
+    noSensor: "no sensor",
+    cores: (load: string, n: number) => (n === 1 ? `Load ${load} · 1 core` : `Load ${load} · ${n} cores`),
+    bottleneck: "Bottleneck",
+    bottlenecks: {
+      cpu: (share: string) => `processor, ${share} of the time`,
+      memory: (share: string) => `memory, ${share} of the time`,
+      io: (share: string) => `storage, ${share} of the time`,
+    },
+    noBottleneck: "none",
+    notMeasured: "not measured here",
+  },
+  storage: {
+    title: "Storage",
+    of: (used: string, total: string) => `${used} of ${total} used`,
+    free: (n: string) => `${n} free`,
+    read: "Reading",
+    write: "Writing",
+    fine: "Enough room",
+    warning: "Getting full",
+    critical: "Almost full",
+  },
+  noSample: "No measurements yet.",
+  network: { title: "Network", receive: "Receiving", transmit: "Sending", peak: (n: string) => `up to ${n}` },
+  chart: {
+    title: "Over time",
+    ranges: { live: "15 minutes", "24h": "24 hours", "7d": "7 days" },
+    range: "Period",
+    cpu: "Processor",
+    memory: "Memory",
+    temperature: "Temperature",
+    table: "As a table",
+    time: "Time",
+    empty: "No measurements for this period yet.",
+    failed: "The history cannot be shown right now.",
+    summary: (name: string, mean: string, max: string) => `${name} ${mean} on average, ${max} at most`,
+  },
+  services: {
+    title: "Parts of the appliance",
+    empty: "No parts are known yet.",
+    failed: "The list of parts cannot be shown right now.",
+    up: "running",
+    degraded: "restarting or limited",
+    down: "not running",
+    unknown: "unknown",
+    since: (time: string) => `since ${time}`,
+    restarts: (n: number) => (n === 1 ? "1 restart" : `${n} restarts`),
+  },
+  incidents: {
+    title: "What the appliance repaired",
+    empty: "Nothing had to be repaired so far.",
+    emptyFilter: "Nothing matches this choice.",
+    failed: "The repairs cannot be shown right now.",
+    filter: "Show",
+    all: "All",
+    open: "Open",
+    part: "Part",
+    anyPart: "All parts",
+    details: "Course of events",
+    states: {
+      open: "open",
+      acting: "repairing",
+      verifying: "checking",
+      resolved: "repaired",
+      exhausted: "needs help",
+    },
+    steps: {
+      fault: "Fault",
+      detected: "Noticed",
+      action: (n: number) => `Repair ${n}`,
+      verified: "Proven to work again",
+      closed: "Given up",
+    },
+    outcomes: { running: "under way", helped: "helped", failed: "did not help", refused: "was refused" },
+    kinds: {
+      "systemd-restart": "restart by systemd",
+      restart: "restart",
+      "stop-start": "stop and fresh start",
+    },
+  },
+  story: {
+    at: (time: string) => `at ${time}`,
+    on: (day: string, time: string) => `on ${day} at ${time}`,
+    faults: {
+      crashed: (s: string, at: string) => `${s} crashed ${at}`,
+      hung: (s: string, at: string) => `${s} stopped responding ${at}`,
+      exited: (s: string, at: string) => `${s} quit unexpectedly ${at}`,
+      failed: (s: string, at: string) => `${s} could not be started ${at}`,
+      "start-limit": (s: string, at: string) => `${s} failed so often that systemd gave up ${at}`,
+      "oom-killed": (s: string, at: string) => `${s} ran out of memory ${at}`,
+      unresponsive: (s: string, at: string) => `${s} no longer answered ${at}`,
+    },
+    noticed: (d: string) => `noticed after ${d}`,
+    times: (n: number) => `${n} faults in all`,
+    acts: {
+      "systemd-restart": (n: number) => (n === 1 ? "restarted by systemd" : `restarted ${n} times by systemd`),
+      restart: (n: number) => (n === 1 ? "restarted by the self-repair" : `restarted ${n} times by the self-repair`),
+      "stop-start": (n: number) => (n === 1 ? "stopped and started afresh" : `stopped and started afresh ${n} times`),
+    },
+    again: (d: string) => `running again after ${d}`,
+    alone: (d: string) => `recovered by itself after ${d}`,
+    ended: "running again",
+    open: "not repaired yet",
+    acting: "the repair is under way",
+    verifying: "being checked whether the repair holds",
+    exhausted: "no repair helped – somebody has to look at it",
+  },
+  footer: { version: "Version", uptime: "Running for", host: "Name" },
+  names: {
+    postgres: { label: "Database", subject: "The database" },
+    db: { label: "Database set-up", subject: "The database set-up" },
+    secrets: { label: "Credentials", subject: "The credentials" },
+    metrics: { label: "Measurements", subject: "Measurements" },
+    healer: { label: "Self-repair", subject: "The self-repair" },
+    dashboard: { label: "This page", subject: "This page" },
+    proxy: { label: "Web access", subject: "The web access" },
+    mdns: { label: "Name in the network", subject: "The name in the network" },
+    usb: { label: "USB updates", subject: "The USB update" },
+    updater: { label: "Updates", subject: "The updater" },
+    logs: { label: "Logs", subject: "The log files" },
+  } as Record<string, Name>,
+  unnamed: (name: string): Name => ({ label: name, subject: `The part “${name}”` }),
+};
+
+export type Messages = typeof en;
+
+const de: Messages = {
+  language: "Deutsch",
+  skip: "Zum Inhalt springen",
+  loading: "Wird geladen…",
+  retry: "Erneut versuchen",
+  more: "Ältere anzeigen",
+  none: "–",
+  overall: {
+    loading: "Einen Moment…",
+    ok: "Alles läuft",
+    warning: "Bitte beachten",
+    critical: "Es gibt ein Problem",
+    unknown: "Keine Verbindung zum Gerät",
+  },
+  overallDetail: {
+    loading: "Das Gerät wird gefragt, wie es ihm geht.",
+    ok: "Alle Teile arbeiten. Es gibt nichts zu tun.",
+    unknown: "Prüfen Sie, ob das Gerät eingeschaltet ist und Sie im selben Netzwerk sind. Die Seite versucht es weiter.",
+    unknownSince: (time) => `Was Sie unten sehen, ist der Stand von ${time}.`,
+  },
+  healing: "Reparatur läuft…",
+  updated: (ago) => `Aktualisiert ${ago}`,
+  link: { live: "Live", connecting: "Verbinde…", waiting: "Verbinde neu…" },
+  announce: (state) => `Gesamtzustand: ${state}`,
+  theme: { dark: "Dunkle Farben verwenden", light: "Helle Farben verwenden" },
+  reasons: {
+    "service-down": { text: (s) => `Läuft nicht: ${s}.`, hint: "Das Gerät versucht, das selbst zu beheben." },
+    "service-restarted": {
+      text: (s) => `Vor Kurzem neu gestartet: ${s}.`,
+      hint: "Läuft wieder. Nichts zu tun; dieser Hinweis verschwindet nach zehn Minuten.",
+    },
+    "database-unreachable": {
+      text: () => "Die Datenbank antwortet nicht.",
+      hint: "Messwerte werden aufgehoben und später eingetragen; nichts geht verloren.",
+    },
+    "temperature-high": { text: () => "Das Gerät ist zu heiß.", hint: "Sorgen Sie für freie Luftzufuhr und prüfen Sie, ob der Lüfter läuft." },
+    "cpu-high": { text: () => "Der Prozessor ist seit einer Weile stark ausgelastet.", hint: "Antworten können länger dauern als sonst." },
+    "disk-high": { text: () => "Der Speicherplatz wird knapp.", hint: "Löschen Sie, was nicht mehr gebraucht wird." },
+    "metrics-stale": { text: () => "Es kommen keine neuen Messwerte.", hint: "Die Werte unten können veraltet sein." },
+    "healer-unreachable": {
+      text: () => "Die Selbstreparatur antwortet nicht.",
+      hint: "Alles andere läuft weiter, aber Fehler werden nicht wie gewohnt behoben.",
+    },
+  },
+  performance: {
+    title: "Leistung",
+    cpu: "Prozessor",
+    memory: "Arbeitsspeicher",
+    of: (used, total) => `${used} von ${total}`,
+    swap: "Ausgelagert",
+    temperature: "Temperatur",
+    noSensor: "kein Sensor",
+    cores: (load, n) => (n === 1 ? `Last ${load} · 1 Kern` : `Last ${load} · ${n} Kerne`),
+    bottleneck: "Engpass",
+    bottlenecks: {
+      cpu: (share) => `Prozessor, ${share} der Zeit`,
+      memory: (share) => `Arbeitsspeicher, ${share} der Zeit`,
+      io: (share) => `Festplatte, ${share} der Zeit`,
+    },
+    noBottleneck: "keiner",
+    notMeasured: "hier nicht messbar",
+  },
+  storage: {
+    title: "Speicherplatz",
+    of: (used, total) => `${used} von ${total} belegt`,
+    free: (n) => `${n} frei`,
+    read: "Lesen",
+    write: "Schreiben",
+    fine: "Genug Platz",
+    warning: "Wird voll",
+    critical: "Fast voll",
+  },
+  noSample: "Noch keine Messwerte.",
+  network: { title: "Netzwerk", receive: "Empfangen", transmit: "Senden", peak: (n) => `bis ${n}` },
+  chart: {
+    title: "Im Verlauf",
+    ranges: { live: "15 Minuten", "24h": "24 Stunden", "7d": "7 Tage" },
+    range: "Zeitraum",
+    cpu: "Prozessor",
+    memory: "Arbeitsspeicher",
+    temperature: "Temperatur",
+    table: "Als Tabelle",
+    time: "Zeit",
+    empty: "Für diesen Zeitraum gibt es noch keine Messwerte.",
+    failed: "Der Verlauf kann gerade nicht angezeigt werden.",
+    summary: (name, mean, max) => `${name} im Mittel ${mean}, höchstens ${max}`,
+  },
+  services: {
+    title: "Teile des Geräts",
+    empty: "Es sind noch keine Teile bekannt.",
+    failed: "Die Teile können gerade nicht angezeigt werden.",
+    up: "läuft",
+    degraded: "startet neu oder eingeschränkt",
+    down: "läuft nicht",
+    unknown: "unbekannt",
+    since: (time) => `seit ${time}`,
+    restarts: (n) => (n === 1 ? "1 Neustart" : `${n} Neustarts`),
+  },
+  incidents: {
+    title: "Was das Gerät repariert hat",
+    empty: "Bisher musste nichts repariert werden.",
+    emptyFilter: "Zu dieser Auswahl gibt es nichts.",
+    failed: "Die Reparaturen können gerade nicht angezeigt werden.",
+    filter: "Anzeigen",
+    all: "Alle",
+    open: "Offene",
+    part: "Teil",
+    anyPart: "Alle Teile",
+    details: "Verlauf",
+    states: {
+      open: "offen",
+      acting: "in Reparatur",
+      verifying: "wird geprüft",
+      resolved: "repariert",
+      exhausted: "braucht Hilfe",
+    },
+    steps: {
+      fault: "Fehler",
+      detected: "Bemerkt",
+      action: (n) => `Reparatur ${n}`,
+      verified: "Läuft nachweislich wieder",
+      closed: "Aufgegeben",
+    },
+    outcomes: { running: "läuft", helped: "hat geholfen", failed: "hat nicht geholfen", refused: "wurde abgelehnt" },
+    kinds: { "systemd-restart": "Neustart durch systemd", restart: "Neustart", "stop-start": "Anhalten und neu starten" },
+  },
+  story: {
+    at: (time) => `um ${time}`,
+    on: (day, time) => `am ${day} um ${time}`,
+    faults: {
+      crashed: (s, at) => `${s} ist ${at} abgestürzt`,
+      hung: (s, at) => `${s} hat ${at} aufgehört zu reagieren`,
+      exited: (s, at) => `${s} hat sich ${at} unerwartet beendet`,
+      failed: (s, at) => `${s} ließ sich ${at} nicht starten`,
+      "start-limit": (s, at) => `${s} ist so oft ausgefallen, dass systemd ${at} aufgab`,
+      "oom-killed": (s, at) => `${s} hatte ${at} keinen Arbeitsspeicher mehr`,
+      unresponsive: (s, at) => `${s} hat ${at} nicht mehr geantwortet`,
+    },
+    noticed: (d) => `nach ${d} bemerkt`,
+    times: (n) => `${n} Fehler insgesamt`,
+    acts: {
+      "systemd-restart": (n) => (n === 1 ? "von systemd neu gestartet" : `${n}-mal von systemd neu gestartet`),
+      restart: (n) => (n === 1 ? "von der Selbstreparatur neu gestartet" : `${n}-mal von der Selbstreparatur neu gestartet`),
+      "stop-start": (n) => (n === 1 ? "angehalten und neu gestartet" : `${n}-mal angehalten und neu gestartet`),
+    },
+    again: (d) => `nach ${d} wieder in Betrieb`,
+    alone: (d) => `nach ${d} von selbst wieder in Betrieb`,
+    ended: "wieder in Betrieb",
+    open: "noch nicht repariert",
+    acting: "die Reparatur läuft",
+    verifying: "es wird geprüft, ob die Reparatur hält",
+    exhausted: "keine Reparatur hat geholfen – jemand muss nachsehen",
+  },
+  footer: { version: "Version", uptime: "Laufzeit", host: "Name" },
+  names: {
+    postgres: { label: "Datenbank", subject: "Die Datenbank" },
+    db: { label: "Datenbank-Einrichtung", subject: "Die Datenbank-Einrichtung" },
+    secrets: { label: "Zugangsdaten", subject: "Die Verwaltung der Zugangsdaten" },
+    metrics: { label: "Messung", subject: "Die Messung" },
+    healer: { label: "Selbstreparatur", subject: "Die Selbstreparatur" },
+    dashboard: { label: "Diese Seite", subject: "Diese Seite" },
+    proxy: { label: "Webzugang", subject: "Der Webzugang" },
+    mdns: { label: "Name im Netzwerk", subject: "Der Name im Netzwerk" },
+    usb: { label: "USB-Updates", subject: "Das USB-Update" },
+    updater: { label: "Updates", subject: "Der Update-Dienst" },
+    logs: { label: "Protokolle", subject: "Die Protokollierung" },
+  },
+  unnamed: (name) => ({ label: name, subject: `Der Teil „${name}“` }),
+};
+
+export const messages: Record<Lang, Messages> = { en, de };
+
+/** The language to begin with: the first preferred one that we speak, else English. */
+export function preferred(languages: readonly string[]): Lang {
+  for (const tag of languages) {
+    const base = tag.toLowerCase().split("-")[0];
+    if (base === "de" || base === "en") return base;
+  }
+  return "en";
+}
+
+/** How a unit is called: "arasul-metrics.service" and "metrics" are both "Measurements". */
+export function nameOf(unit: string, t: Messages): Name {
+  const short = unit.replace(/^arasul-/, "").replace(/\.(service|socket|target|timer|mount)$/, "");
+  return t.names[short.split("@")[0] ?? short] ?? t.unnamed(short);
+}

@@ -1,0 +1,136 @@
+import { describe, expect, test } from "vitest";
+import type { Action, Incident } from "../src/lib/api";
+import { formatFor } from "../src/lib/format";
+import { messages, nameOf, preferred, type Lang } from "../src/lib/i18n";
+import { isOpen, story, timeline } from "../src/lib/story";
+
+const start = new Date(2026, 10, 23, 14, 3, 12, 500).getTime();
+const after = (ms: number) => new Date(start + ms).toISOString();
+
+function action(change: Partial<Action> = {}): Action {
+  return {
+    attempt: 1,
+    action: "systemd-restart",
+    reason: "Restart= of the unit",
+    started_at: after(104),
+    finished_at: after(310),
+    outcome: "helped",
+    ...change,
+  };
+}
+
+function incident(change: Partial<Incident> = {}): Incident {
+  return {
+    id: "1",
+    unit: "arasul-metrics.service",
+    fault: "crashed",
+    detail: "killed by SIGKILL",
+    state: "resolved",
+    failures: [{ fault: "crashed", detail: "killed by SIGKILL", at: after(0), detected_at: after(12) }],
+    failure_count: 1,
+    fault_at: after(0),
+    detected_at: after(12),
+    acted_at: after(104),
+    verified_at: after(2104),
+    closed_at: after(2104),
+    actions: [action()],
+    ...change,
+  };
+}
+
+// Without a key, as when the server leaves it out.
+function without(i: Incident, ...keys: (keyof Incident)[]): Incident {
+  return Object.fromEntries(Object.entries(i).filter(([k]) => !keys.includes(k as keyof Incident))) as unknown as Incident;
+}
+
+const tell = (i: Incident, lang: Lang = "en", now = start + 60_000) =>
+  story(i, now, messages[lang], formatFor(lang === "en" ? "en-GB" : "de-DE")).replace(/\u00a0/g, " ");
+
+describe("story", () => {
+  test("tells a crash that was healed", () => {
+    expect(tell(incident())).toBe(
+      "Measurements crashed at 14:03:12; noticed after 12 ms, restarted by systemd, running again after 2.1 s.",
+    );
+    expect(tell(incident(), "de")).toBe(
+      "Die Messung ist um 14:03:12 abgestürzt; nach 12 ms bemerkt, von systemd neu gestartet, nach 2,1 s wieder in Betrieb.",
+    );
+  });
+
+  test("names the day when it was not today", () => {
+    expect(tell(incident(), "en", start + 2 * 86_400_000)).toMatch(/^Measurements crashed on Mon.* at 14:03:12;/);
+  });
+
+  test("says that a repair is under way without claiming it happened", () => {
+    const i = without(incident({ state: "acting", actions: [action({ outcome: "running" })] }), "verified_at", "closed_at");
+    expect(tell(i)).toBe("Measurements crashed at 14:03:12; noticed after 12 ms, the repair is under way.");
+  });
+
+  test("counts repeated faults and repairs, kind by kind", () => {
+    const actions = [action({ outcome: "failed" }), action({ outcome: "failed" }), action({ action: "stop-start" })];
+    expect(tell(incident({ failure_count: 3, actions }))).toContain(
+      "3 faults in all, restarted 2 times by systemd, stopped and started afresh, running again",
+    );
+  });
+
+  test("does not count a repair that was refused", () => {
+    expect(tell(incident({ actions: [action({ outcome: "refused" })], state: "exhausted" }))).toBe(
+      "Measurements crashed at 14:03:12; noticed after 12 ms, no repair helped – somebody has to look at it.",
+    );
+  });
+
+  test("says when it came back by itself", () => {
+    expect(tell(incident({ actions: null }))).toContain("recovered by itself after 2.1 s");
+  });
+
+  test("survives a clock that was set back and a unit nobody knows", () => {
+    expect(tell(incident({ unit: "arasul-odd.service", detected_at: after(-3000) }))).toMatch(/^The part “odd” crashed .* < 1 ms/);
+  });
+
+  test("knows every fault and state in both languages", () => {
+    for (const lang of ["en", "de"] as const) {
+      for (const fault of Object.keys(messages.en.story.faults) as Incident["fault"][]) {
+        for (const state of ["open", "acting", "verifying", "resolved", "exhausted"] as const) {
+          expect(tell(incident({ fault, state }), lang)).not.toMatch(/undefined|null|NaN/);
+        }
+      }
+    }
+  });
+});
+
+test("only a resolved incident is not open", () => {
+  expect(isOpen(incident())).toBe(false);
+  expect(isOpen(incident({ state: "exhausted" }))).toBe(true);
+});
+
+describe("timeline", () => {
+  test("is in order, with the time since the fault", () => {
+    const steps = timeline(incident(), messages.en);
+    expect(steps.map((s) => [s.kind, s.after])).toEqual([
+      ["fault", 0],
+      ["detected", 12],
+      ["action", 104],
+      ["verified", 2104],
+    ]);
+    expect(steps[2]?.title).toBe("Repair 1: restart by systemd (helped)");
+  });
+
+  test("falls back to the incident itself when its faults were not kept", () => {
+    expect(timeline(incident({ failures: null }), messages.en).map((s) => s.kind)).toEqual(["fault", "detected", "action", "verified"]);
+  });
+
+  test("ends with giving up when nothing helped", () => {
+    const i = without(incident({ state: "exhausted" }), "verified_at");
+    expect(timeline(i, messages.en).at(-1)?.kind).toBe("closed");
+  });
+});
+
+test("a unit and its short name are called the same", () => {
+  expect(nameOf("arasul-metrics.service", messages.en).label).toBe("Measurements");
+  expect(nameOf("metrics", messages.en).label).toBe("Measurements");
+  expect(nameOf("arasul-usb@sda1.service", messages.de).label).toBe("USB-Updates");
+});
+
+test("the first language that we speak is taken", () => {
+  expect(preferred(["fr", "de-AT", "en"])).toBe("de");
+  expect(preferred(["fr"])).toBe("en");
+});
