@@ -152,7 +152,7 @@ func (h healerMemory) Incidents(ctx context.Context, before time.Time, limit int
 		return nil, err
 	}
 	list := slices.DeleteFunc(answer.Incidents, func(i api.Incident) bool {
-		return !before.IsZero() && !i.DetectedAt.Before(before)
+		return !before.IsZero() && !i.FaultAt.Before(before)
 	})
 	return list[:min(limit, len(list))], nil
 }

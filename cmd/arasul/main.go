@@ -16,6 +16,7 @@ const (
 	metricsSocket   = "/run/arasul/metrics/metrics.sock"
 	healerSocket    = "/run/arasul/healer/healer.sock"
 	dashboardSocket = "/run/arasul/dashboard.sock"
+	proxySocket     = "/run/arasul/proxy.sock"
 	healerState     = "/var/lib/arasul/healer/state.json"
 )
 

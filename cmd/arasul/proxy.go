@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"net/http"
 	"os"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/arasul/arasul/pkg/client"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/proxy"
 )
@@ -25,27 +24,14 @@ func proxyDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Log:       d.Log,
 	})
 	g, ctx := errgroup.WithContext(ctx)
-	for _, l := range listeners { // IPv4 and IPv6 may be two sockets
+	for _, l := range listeners { // port 80, and a unix socket for the check below
 		g.Go(func() error { return daemon.Serve(ctx, l, p.Handler()) })
 	}
-	g.Go(func() error { return d.Watch(ctx, askProxy) })
+	g.Go(func() error {
+		return d.Watch(ctx, func(ctx context.Context) error {
+			return client.New(proxySocket).GetJSON(ctx, "/health", &struct{}{})
+		})
+	})
 	d.Ready("answering on port 80")
 	return g.Wait()
-}
-
-// askProxy goes through the front door, as a browser would.
-func askProxy(ctx context.Context) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/health", nil)
-	if err != nil {
-		return err
-	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("own health check answered %s", answer.Status)
-	}
-	return nil
 }

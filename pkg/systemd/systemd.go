@@ -147,40 +147,34 @@ func subscribe(ctx context.Context, bus *dbus.Conn) error {
 func (c *conn) unit(ctx context.Context, name string) (api.Unit, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	u, err := c.GetUnitPropertiesContext(ctx, name)
+	// All interfaces in one answer: read one after the other, they could belong
+	// to two different runs.
+	all, err := c.GetAllPropertiesContext(ctx, name)
 	if err != nil {
 		return api.Unit{}, fmt.Errorf("reading %s: %w", name, err)
 	}
-	p := properties(u)
-	out := api.Unit{
-		Name:        name,
-		Description: get[string](p, "Description"),
-		LoadState:   get[string](p, "LoadState"),
-		ActiveState: get[string](p, "ActiveState"),
-		SubState:    get[string](p, "SubState"),
-		StateChange: p.time("StateChangeTimestamp"),
+	p := properties(all)
+	u := api.Unit{
+		Name:         name,
+		Description:  get[string](p, "Description"),
+		LoadState:    get[string](p, "LoadState"),
+		ActiveState:  get[string](p, "ActiveState"),
+		SubState:     get[string](p, "SubState"),
+		Result:       get[string](p, "Result"),
+		OneShot:      get[string](p, "Type") == "oneshot",
+		InvocationID: hex.EncodeToString(get[[]byte](p, "InvocationID")),
+		Restarts:     get[uint32](p, "NRestarts"),
+		MainPID:      get[uint32](p, "MainPID"),
+		ExitCode:     get[int32](p, "ExecMainCode"),
+		ExitStatus:   get[int32](p, "ExecMainStatus"),
+		StateChange:  p.time("StateChangeTimestamp"),
+		Started:      p.time("ExecMainStartTimestamp"),
+		Exited:       p.time("ExecMainExitTimestamp"),
 	}
-	out.InvocationID = hex.EncodeToString(get[[]byte](p, "InvocationID"))
 	if job := get[[]any](p, "Job"); len(job) > 0 {
-		out.Job, _ = job[0].(uint32)
+		u.Job, _ = job[0].(uint32)
 	}
-	if !strings.HasSuffix(name, ".service") || out.LoadState != "loaded" {
-		return out, nil
-	}
-	s, err := c.GetUnitTypePropertiesContext(ctx, name, "Service")
-	if err != nil {
-		return api.Unit{}, fmt.Errorf("reading %s: %w", name, err)
-	}
-	p = properties(s)
-	out.Result = get[string](p, "Result")
-	out.OneShot = get[string](p, "Type") == "oneshot"
-	out.Restarts = get[uint32](p, "NRestarts")
-	out.MainPID = get[uint32](p, "MainPID")
-	out.ExitCode = get[int32](p, "ExecMainCode")
-	out.ExitStatus = get[int32](p, "ExecMainStatus")
-	out.Started = p.time("ExecMainStartTimestamp")
-	out.Exited = p.time("ExecMainExitTimestamp")
-	return out, nil
+	return u, nil
 }
 
 // list names the loaded units that match one of the patterns, plus the

@@ -18,7 +18,7 @@ const PassInterval = 10 * time.Second
 
 // Seen is one look at units.
 type Seen struct {
-	At    time.Time  // when the signal arrived, or the pass began
+	At    time.Time  // when they had been read
 	Units []api.Unit // those that changed, or all
 	All   bool       // this was a full pass
 }
@@ -61,7 +61,6 @@ func (w *Watcher) watchOnce(ctx context.Context, seen func(Seen), connected func
 	}
 	defer c.Close()
 	pass := func() error {
-		at := time.Now()
 		names, err := c.list(ctx, w.Patterns)
 		if err != nil {
 			return err
@@ -70,7 +69,7 @@ func (w *Watcher) watchOnce(ctx context.Context, seen func(Seen), connected func
 		if err != nil {
 			return err
 		}
-		seen(Seen{At: at, Units: units, All: true})
+		seen(Seen{At: time.Now(), Units: units, All: true})
 		return nil
 	}
 	if err := pass(); err != nil {
@@ -94,7 +93,6 @@ func (w *Watcher) watchOnce(ctx context.Context, seen func(Seen), connected func
 			if s == nil {
 				return errors.New("the bus connection was lost")
 			}
-			at := time.Now()
 			names := w.changed(nil, s.Path)
 			for more := true; more; { // one read answers all signals that are waiting
 				select {
@@ -114,7 +112,7 @@ func (w *Watcher) watchOnce(ctx context.Context, seen func(Seen), connected func
 			if err != nil {
 				return err
 			}
-			seen(Seen{At: at, Units: units})
+			seen(Seen{At: time.Now(), Units: units})
 		}
 	}
 }
