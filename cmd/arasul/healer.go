@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"log/slog"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/heal"
 	"github.com/arasul/arasul/pkg/healer1"
@@ -33,7 +30,7 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Policy: policy,
 		Mode:   d.Config().Healer.Mode,
 		Path:   healerState,
-		Eyes:   eyes{&systemd.Watcher{Patterns: policy.Units}, d.Log},
+		Eyes:   &systemd.Watcher{Patterns: policy.Units, Log: d.Log},
 		Hands:  hands,
 		Mirror: db,
 		Log:    d.Log,
@@ -51,20 +48,4 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 	g.Go(func() error { return daemon.Serve(ctx, socket, h.Handler()) })
 	d.Ready("watching, mode " + d.Config().Healer.Mode)
 	return g.Wait()
-}
-
-// eyes lets the healer see through systemd.
-type eyes struct {
-	watcher *systemd.Watcher
-	log     *slog.Logger
-}
-
-func (e eyes) Watch(ctx context.Context, seen func(at time.Time, units []api.Unit)) error {
-	return e.watcher.Watch(ctx,
-		func(s systemd.Seen) { seen(s.At, s.Units) },
-		func(err error) {
-			if err != nil {
-				e.log.Warn("service manager out of sight", "err", err)
-			}
-		})
 }

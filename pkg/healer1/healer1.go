@@ -6,9 +6,9 @@
 //	Incidents      (u) → s  the newest so many api.Incident, as a JSON array
 //	SetMaintenance (b)      hands off, or on again; root only
 //
-// Who may call what is the bus's business: see de.arasul.Healer1.conf. It does
-// not decide anything. It is for people and programs that want the healer
-// to do something; the dashboard reads its data over HTTP, which also works
+// Who may call what is the bus's business: see de.arasul.Healer1.conf. The
+// package does not decide anything. It is for people and programs that want the
+// healer to do something; the dashboard reads its data over HTTP, which also works
 // while the bus is dead.
 package healer1
 

@@ -78,7 +78,7 @@ func clean[S ~string](s S) string {
 // happened before this time, or of all times when it is zero; each with its
 // actions and its newest fifty failures, oldest first. The time of the last
 // one, given as before, asks for the next page.
-func (db *DB) Incidents(ctx context.Context, limit int, before time.Time) ([]api.Incident, error) {
+func (db *DB) Incidents(ctx context.Context, before time.Time, limit int) ([]api.Incident, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var incidents []api.Incident

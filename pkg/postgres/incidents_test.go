@@ -48,7 +48,7 @@ func mirror(t testing.TB, db *postgres.DB, incidents ...api.Incident) {
 
 func incidents(t testing.TB, db *postgres.DB, limit int, before time.Time) []api.Incident {
 	t.Helper()
-	got, err := db.Incidents(context.Background(), limit, before)
+	got, err := db.Incidents(context.Background(), before, limit)
 	if err != nil {
 		t.Fatal(err)
 	}

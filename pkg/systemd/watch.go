@@ -3,6 +3,7 @@ package systemd
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path"
 	"slices"
 	"time"
@@ -16,32 +17,38 @@ import (
 // signalled (spec HEAL: the loop of 10 s).
 const PassInterval = 10 * time.Second
 
-// Seen is one look at units.
-type Seen struct {
-	At    time.Time  // when they had been read
-	Units []api.Unit // those that changed, or all
-	All   bool       // this was a full pass
-}
+// errLost says that the bus went away.
+var errLost = errors.New("the bus connection was lost")
 
-// Watcher follows units. Patterns are unit names or shell globs.
+// Watcher follows units.
 type Watcher struct {
-	Patterns []string
+	Patterns []string // unit names or shell globs
+	Log      *slog.Logger
 }
 
 // Watch calls seen with all units at the start and then every PassInterval,
 // and with single units as soon as systemd signals a change, until ctx ends.
-// Calls come from one goroutine, one after the other. A lost connection is
-// taken up again with a back-off of 100 ms to 5 s; connected tells about that.
-func (w *Watcher) Watch(ctx context.Context, seen func(Seen), connected func(error)) error {
+// At is when they had been read. Calls come from one goroutine, one after the
+// other. A lost connection is taken up again with a back-off of 100 ms to 5 s.
+func (w *Watcher) Watch(ctx context.Context, seen func(at time.Time, units []api.Unit)) error {
 	const first, longest = 100 * time.Millisecond, 5 * time.Second
-	backoff := first
+	backoff, away := first, false
 	for {
 		begin := time.Now()
-		err := w.watchOnce(ctx, seen, connected)
+		err := w.watchOnce(ctx, func(at time.Time, units []api.Unit) {
+			if away {
+				w.Log.Info("service manager in sight again")
+				away = false
+			}
+			seen(at, units)
+		})
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		connected(err)
+		if !away {
+			w.Log.Warn("service manager out of sight", "err", err)
+			away = true
+		}
 		if time.Since(begin) > longest {
 			backoff = first
 		}
@@ -54,29 +61,34 @@ func (w *Watcher) Watch(ctx context.Context, seen func(Seen), connected func(err
 	}
 }
 
-func (w *Watcher) watchOnce(ctx context.Context, seen func(Seen), connected func(error)) error {
+func (w *Watcher) watchOnce(ctx context.Context, seen func(time.Time, []api.Unit)) error {
 	c, err := connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	read := func(names []string) error {
+		units := make([]api.Unit, 0, len(names))
+		for _, name := range names {
+			u, err := c.unit(ctx, name)
+			if err != nil {
+				return err
+			}
+			units = append(units, u)
+		}
+		seen(time.Now(), units)
+		return nil
+	}
 	pass := func() error {
 		names, err := c.list(ctx, w.Patterns)
 		if err != nil {
 			return err
 		}
-		units, err := c.units(ctx, names)
-		if err != nil {
-			return err
-		}
-		seen(Seen{At: time.Now(), Units: units, All: true})
-		return nil
+		return read(names)
 	}
 	if err := pass(); err != nil {
 		return err
 	}
-	connected(nil)
-
 	tick := time.NewTicker(PassInterval)
 	defer tick.Stop()
 	for {
@@ -84,61 +96,47 @@ func (w *Watcher) watchOnce(ctx context.Context, seen func(Seen), connected func
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-c.lost:
-			return errors.New("the bus connection was lost")
+			return errLost
 		case <-tick.C:
 			if err := pass(); err != nil {
 				return err
 			}
 		case s := <-c.signals:
-			if s == nil {
-				return errors.New("the bus connection was lost")
-			}
-			names := w.changed(nil, s.Path)
-			for more := true; more; { // one read answers all signals that are waiting
-				select {
-				case s := <-c.signals:
-					if s == nil {
-						return errors.New("the bus connection was lost")
-					}
-					names = w.changed(names, s.Path)
-				default:
-					more = false
-				}
+			names, err := w.changed(s, c.signals)
+			if err != nil {
+				return err
 			}
 			if len(names) == 0 {
 				continue
 			}
-			units, err := c.units(ctx, names)
-			if err != nil {
+			if err := read(names); err != nil {
 				return err
 			}
-			seen(Seen{At: time.Now(), Units: units})
 		}
 	}
 }
 
-// changed adds the unit behind an object path to names, if it is ours and new.
-func (w *Watcher) changed(names []string, object dbus.ObjectPath) []string {
-	name, ok := unitName(object)
-	if !ok || slices.Contains(names, name) {
-		return names
-	}
-	for _, p := range w.Patterns {
-		if ok, _ := path.Match(p, name); ok {
-			return append(names, name)
+// changed names the units of ours that a signal and those waiting behind it
+// are about, each once: one read answers them all.
+func (w *Watcher) changed(s *dbus.Signal, more <-chan *dbus.Signal) (names []string, err error) {
+	for {
+		if s == nil {
+			return nil, errLost
+		}
+		if name, ok := unitName(s.Path); ok && w.watches(name) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		select {
+		case s = <-more:
+		default:
+			return names, nil
 		}
 	}
-	return names
 }
 
-func (c *conn) units(ctx context.Context, names []string) ([]api.Unit, error) {
-	units := make([]api.Unit, 0, len(names))
-	for _, name := range names {
-		u, err := c.unit(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		units = append(units, u)
-	}
-	return units, nil
+func (w *Watcher) watches(name string) bool {
+	return slices.ContainsFunc(w.Patterns, func(p string) bool {
+		ok, _ := path.Match(p, name)
+		return ok
+	})
 }

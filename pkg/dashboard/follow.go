@@ -1,0 +1,129 @@
+package dashboard
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/heal"
+)
+
+// databaseInterval is how often the database is asked for an answer, so that
+// its loss shows within five seconds.
+const databaseInterval = 3 * time.Second
+
+// Follower keeps a stream of JSON lines open until ctx ends; onState tells when
+// it opens and when it breaks.
+type Follower interface {
+	Follow(ctx context.Context, path string, each func(line []byte) error, onState func(connected bool, err error))
+}
+
+// Asker gets one answer as JSON.
+type Asker interface {
+	GetJSON(ctx context.Context, path string, answer any) error
+}
+
+// Units sees units: all of them now and then, single ones when they change.
+type Units interface {
+	Watch(ctx context.Context, seen func(at time.Time, units []api.Unit)) error
+}
+
+// Pinger asks the database for an answer.
+type Pinger interface {
+	Ping(ctx context.Context) error
+}
+
+// FollowMetrics listens to the metrics daemon until ctx ends. Samples that do
+// not come show by themselves.
+func (d *Dashboard) FollowMetrics(ctx context.Context, metrics Follower) error {
+	metrics.Follow(ctx, "/stream", func(line []byte) error {
+		var s api.Sample
+		if err := json.Unmarshal(line, &s); err != nil {
+			return err
+		}
+		d.OnSample(s)
+		return nil
+	}, func(bool, error) {})
+	return ctx.Err()
+}
+
+// FollowHealer listens to the healer until ctx ends. What happened while
+// nobody listened is asked for first.
+func (d *Dashboard) FollowHealer(ctx context.Context, healer Follower) error {
+	healer.Follow(ctx, "/stream", func(line []byte) error {
+		var i api.Incident
+		if err := json.Unmarshal(line, &i); err != nil {
+			return err
+		}
+		d.OnIncident(i)
+		return nil
+	}, func(connected bool, err error) {
+		if connected && d.opts.Healer != nil {
+			missed, _ := d.opts.Healer.Incidents(ctx, time.Time{}, 50)
+			for _, i := range slices.Backward(missed) {
+				d.OnIncident(i)
+			}
+		}
+		d.OnHealer(err)
+	})
+	return ctx.Err()
+}
+
+// FollowUnits watches our units until ctx ends and shows them in the order of
+// their names. Instances of a template, such as one USB stick, are no services.
+func (d *Dashboard) FollowUnits(ctx context.Context, units Units) error {
+	services := map[string]api.Service{}
+	return units.Watch(ctx, func(_ time.Time, seen []api.Unit) {
+		for _, u := range seen {
+			if !strings.Contains(u.Name, "@") {
+				services[u.Name] = heal.Service(u)
+			}
+		}
+		d.OnServices(slices.SortedFunc(maps.Values(services), func(a, b api.Service) int { return cmp.Compare(a.Name, b.Name) }))
+	})
+}
+
+// FollowDatabase asks the database every three seconds until ctx ends.
+func (d *Dashboard) FollowDatabase(ctx context.Context, db Pinger) error {
+	tick := time.NewTicker(databaseInterval)
+	defer tick.Stop()
+	for {
+		if err := db.Ping(ctx); ctx.Err() == nil {
+			d.OnDatabase(err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// Memory is the healer's own memory, asked for over its socket. It answers
+// while the database is away.
+type Memory struct{ Healer Asker }
+
+// Status implements Healer.
+func (m Memory) Status(ctx context.Context) (s api.HealerStatus, err error) {
+	return s, m.Healer.GetJSON(ctx, "/status", &s)
+}
+
+// Incidents implements Incidents. The memory is short, so all of it is asked
+// for and the page cut here.
+func (m Memory) Incidents(ctx context.Context, before time.Time, limit int) ([]api.Incident, error) {
+	var answer struct {
+		Incidents []api.Incident `json:"incidents"`
+	}
+	if err := m.Healer.GetJSON(ctx, "/incidents?limit=400", &answer); err != nil {
+		return nil, err
+	}
+	list := slices.DeleteFunc(answer.Incidents, func(i api.Incident) bool {
+		return !before.IsZero() && !i.FaultAt.Before(before)
+	})
+	return list[:min(limit, len(list))], nil
+}
