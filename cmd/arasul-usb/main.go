@@ -19,8 +19,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/arasul/arasul/pkg/usb"
 	"github.com/jochenvg/go-udev"
+
+	"github.com/arasul/arasul/pkg/usb"
 )
 
 // runDir holds one folder per device, made by systemd (RuntimeDirectory=).

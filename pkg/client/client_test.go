@@ -55,7 +55,9 @@ func TestGetJSONRefuses(t *testing.T) {
 		answer     http.HandlerFunc
 	}{
 		{"another status", "503 Service Unavailable", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }},
-		{"a redirect", "302 Found", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://example.org/", 302) }},
+		{"a redirect", "302 Found", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://example.org/", http.StatusFound)
+		}},
 		{"what is not JSON", "decoding /x", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }},
 		{"an endless body", "over 8388608 bytes", func(w http.ResponseWriter, _ *http.Request) {
 			for chunk := make([]byte, 1<<16); ; {
@@ -106,7 +108,7 @@ func TestStreamStopsAtAnOverlongLine(t *testing.T) {
 func TestStreamEndsWithTheErrorOfItsReader(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "a\nb\n") })
 	want := errors.New("enough")
-	if err := c.Stream(t.Context(), "/", func([]byte) error { return want }); err != want {
+	if err := c.Stream(t.Context(), "/", func([]byte) error { return want }); !errors.Is(err, want) {
 		t.Errorf("got %v, want %v", err, want)
 	}
 }

@@ -141,7 +141,7 @@ func (c *Config) Validate(report func(key, problem string)) {
 			report("proxy.hosts", fmt.Sprintf("%q is neither a lower-case host name nor an address", h))
 		}
 	}
-	if !hostLabel.MatchString(c.MDNS.Name) {
-		report("mdns.name", fmt.Sprintf("%q is not a single host label (a-z, 0-9, hyphen)", c.MDNS.Name))
+	if !hostLabel.MatchString(c.MDNS.Name) || len(c.MDNS.Name) > 59 { // room for -999 when the name is taken
+		report("mdns.name", fmt.Sprintf("%q is not a single host label of at most 59 characters (a-z, 0-9, hyphen)", c.MDNS.Name))
 	}
 }

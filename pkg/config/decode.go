@@ -79,7 +79,7 @@ type Validator interface {
 func Decode(file string, data []byte, v Validator) error {
 	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return explain(file, data, err)
+		return explain(file, err)
 	}
 	var problems []Problem
 	lines := keyLines(data)
@@ -89,7 +89,7 @@ func Decode(file string, data []byte, v Validator) error {
 	return join(problems)
 }
 
-func explain(file string, data []byte, err error) error {
+func explain(file string, err error) error {
 	var unknown *toml.StrictMissingError
 	if errors.As(err, &unknown) {
 		var problems []Problem

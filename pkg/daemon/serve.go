@@ -60,11 +60,15 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(l) }()
+	ended := make(chan struct{})
+	var failure error
+	go func() {
+		defer close(ended)
+		failure = server.Serve(l)
+	}()
 	select {
-	case err := <-failed:
-		return fmt.Errorf("serving %s: %w", l.Addr(), err)
+	case <-ended:
+		return fmt.Errorf("serving %s: %w", l.Addr(), failure)
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
@@ -72,6 +76,6 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	if err := server.Shutdown(grace); err != nil {
 		_ = server.Close()
 	}
-	<-failed
+	<-ended
 	return ctx.Err()
 }

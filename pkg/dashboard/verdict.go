@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/arasul/arasul/pkg/api"
@@ -97,7 +98,7 @@ func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reaso
 	for _, i := range o.Incidents {
 		healing = healing || i.State == api.IncidentActing || i.State == api.IncidentVerifying
 	}
-	reasons = append(critical, warning...)
+	reasons = slices.Concat(critical, warning)
 	switch {
 	case len(critical) > 0:
 		status = api.Critical

@@ -120,7 +120,7 @@ func (h *Healer) Run(ctx context.Context, alive func()) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return h.o.Eyes.Watch(ctx, func(at time.Time, units []api.Unit) {
-			h.observe(ctx, Observation{At: at, Units: units})
+			_ = h.observe(ctx, Observation{At: at, Units: units}) // it fails when ctx ends, and so does Watch
 		})
 	})
 	g.Go(func() error { return h.mirror(ctx) })
@@ -188,8 +188,7 @@ func (h *Healer) step(ctx context.Context, g *errgroup.Group, o Observation) {
 	}
 	for _, c := range commands {
 		g.Go(func() error {
-			h.observe(ctx, Observation{At: time.Now(), Result: h.run(ctx, c)})
-			return nil
+			return h.observe(ctx, Observation{At: time.Now(), Result: h.run(ctx, c)})
 		})
 	}
 	if len(changed) > 0 || before.Maintenance != after.Maintenance {

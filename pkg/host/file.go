@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -77,7 +78,7 @@ func (f *file) close() {
 // retry calls again what a signal interrupted, a limited number of times.
 func retry(call func() (int, error)) (n int, err error) {
 	for range 100 {
-		if n, err = call(); err != unix.EINTR {
+		if n, err = call(); !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}

@@ -54,13 +54,13 @@ type Announcement struct {
 
 // Validate says what is wrong with the announcement, or nil.
 func (a Announcement) Validate() error {
-	label := func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-')
+	outside := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-'
 	}
 	switch {
 	case a.Name == "" || len(a.Name) > 59: // 63 less "-999"
 		return fmt.Errorf("name %q: want 1 to 59 characters", a.Name)
-	case strings.ContainsFunc(a.Name, label), a.Name[0] == '-', a.Name[len(a.Name)-1] == '-':
+	case strings.ContainsFunc(a.Name, outside), a.Name[0] == '-', a.Name[len(a.Name)-1] == '-':
 		return fmt.Errorf("name %q: want a single label of a-z, 0-9 and inner hyphens", a.Name)
 	case a.Port < 1 || a.Port > 65535:
 		return fmt.Errorf("port %d: want 1 to 65535", a.Port)

@@ -98,8 +98,9 @@ func listen4(ifaces []net.Interface) (*sock, error) {
 			if to == nil {
 				to = group4
 			}
-			p.SetWriteDeadline(time.Now().Add(time.Second))
-			p.WriteTo(b, &ipv4.ControlMessage{IfIndex: ifIndex}, to) // lost like any datagram if it fails
+			// Lost like any datagram if it fails.
+			_ = p.SetWriteDeadline(time.Now().Add(time.Second))
+			_, _ = p.WriteTo(b, &ipv4.ControlMessage{IfIndex: ifIndex}, to)
 		},
 		close: conn.Close,
 	}, nil
@@ -138,8 +139,8 @@ func listen6(ifaces []net.Interface) (*sock, error) {
 			if to == nil {
 				to = group6
 			}
-			p.SetWriteDeadline(time.Now().Add(time.Second))
-			p.WriteTo(b, &ipv6.ControlMessage{IfIndex: ifIndex}, to)
+			_ = p.SetWriteDeadline(time.Now().Add(time.Second))
+			_, _ = p.WriteTo(b, &ipv6.ControlMessage{IfIndex: ifIndex}, to)
 		},
 		close: conn.Close,
 	}, nil
@@ -148,7 +149,7 @@ func listen6(ifaces []net.Interface) (*sock, error) {
 // close ends serve.
 func (r *responder) close() {
 	for _, s := range r.socks {
-		s.close()
+		_ = s.close()
 	}
 }
 

@@ -52,7 +52,7 @@ func announceByZeroconf(a Announcement, name string, links []link, wake chan<- s
 	z := &byZeroconf{resp: resp, cancel: cancel, wake: wake}
 	for _, s := range resp.socks {
 		z.readers.Go(func() {
-			if err := resp.serve(s); err != nil && ctx.Err() == nil {
+			if err := resp.serve(s); ctx.Err() == nil {
 				z.set(gone, fmt.Errorf("reading port 5353: %w", err))
 			}
 		})

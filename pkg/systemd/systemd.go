@@ -56,9 +56,7 @@ func (c *conn) Close() {
 // connect dials the system bus, or the private socket when that fails and we
 // are root. The connection lives until it is closed or ctx ends.
 func connect(ctx context.Context) (*conn, error) {
-	c, busErr := connectTo(ctx, func(opts ...dbus.ConnOption) (*dbus.Conn, error) {
-		return dbus.ConnectSystemBus(append(opts, dbus.WithAuth(dbus.AuthExternal(strconv.Itoa(os.Getuid()))))...)
-	})
+	c, busErr := connectTo(ctx, dbus.ConnectSystemBus)
 	if busErr == nil {
 		return c, nil
 	}
@@ -70,7 +68,7 @@ func connect(ctx context.Context) (*conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := bus.Auth([]dbus.Auth{dbus.AuthExternal("0")}); err != nil {
+		if err := bus.Auth([]dbus.Auth{whoWeAre()}); err != nil {
 			_ = bus.Close()
 			return nil, err
 		}
@@ -93,7 +91,7 @@ func connectTo(ctx context.Context, dial func(...dbus.ConnOption) (*dbus.Conn, e
 		var last *dbus.Conn // go-systemd dials twice; the second takes the signals
 		c, err := sd.NewConnection(func() (*dbus.Conn, error) {
 			var err error
-			last, err = dial(dbus.WithContext(connCtx), dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
+			last, err = dial(dbus.WithContext(connCtx), dbus.WithAuth(whoWeAre()), dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
 			return last, err
 		})
 		if err != nil {
@@ -119,6 +117,9 @@ func connectTo(ctx context.Context, dial func(...dbus.ConnOption) (*dbus.Conn, e
 		return nil, ctx.Err()
 	}
 }
+
+// whoWeAre logs in by number: names need a lookup that a static program lacks.
+func whoWeAre() dbus.Auth { return dbus.AuthExternal(strconv.Itoa(os.Getuid())) }
 
 // subscribe asks for the property changes of units and for finished jobs. On
 // the private socket there is nobody to match, and all signals come anyway.

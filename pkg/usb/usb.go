@@ -103,7 +103,7 @@ func Search(ctx context.Context, d Device, dir string) (Report, error) {
 	}
 	mnt := filepath.Join(dir, "mnt")
 	return bounded(ctx, Limit, func() (Report, error) { return search(d.Node, d.Type, mnt) },
-		func() { unix.Unmount(mnt, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) })
+		func() { _ = unix.Unmount(mnt, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) })
 }
 
 // bounded runs do, and waits for it until ctx ends or limit is over; then it
