@@ -12,7 +12,8 @@ import (
 
 // Write replaces the file at path with data. When it returns nil, the new
 // content is on stable storage: the file and its directory were synced. On
-// error the old content is untouched and no temporary file is left behind.
+// error the file holds the old content, or the new one when only syncing the
+// directory failed, and no temporary file is left behind.
 func Write(path string, data []byte, perm os.FileMode) (err error) {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
