@@ -15,6 +15,7 @@ CREATE TABLE self_healing_events (
     fault_at      timestamptz NOT NULL, -- when systemd says it happened
     detected_at   timestamptz NOT NULL, -- when the healer knew
     acted_at      timestamptz,          -- when the first repair began
+    recovered_at  timestamptz,          -- when the unit was up again
     verified_at   timestamptz,          -- when the repair was proven
     closed_at     timestamptz,
     updated_at    timestamptz NOT NULL DEFAULT now()

@@ -16,12 +16,12 @@ const failuresShown = 50
 
 const (
 	upsertIncident = `
-INSERT INTO self_healing_events (id, unit, fault, detail, state, failure_count, fault_at, detected_at, acted_at, verified_at, closed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+INSERT INTO self_healing_events (id, unit, fault, detail, state, failure_count, fault_at, detected_at, acted_at, recovered_at, verified_at, closed_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (id) DO UPDATE SET
 	unit = excluded.unit, fault = excluded.fault, detail = excluded.detail, state = excluded.state,
 	failure_count = excluded.failure_count, fault_at = excluded.fault_at, detected_at = excluded.detected_at,
-	acted_at = excluded.acted_at, verified_at = excluded.verified_at, closed_at = excluded.closed_at, updated_at = now()`
+	acted_at = excluded.acted_at, recovered_at = excluded.recovered_at, verified_at = excluded.verified_at, closed_at = excluded.closed_at, updated_at = now()`
 
 	upsertAction = `
 INSERT INTO recovery_actions (incident, attempt, action, reason, started_at, finished_at, outcome, error)
@@ -51,7 +51,7 @@ func (db *DB) MirrorIncidents(ctx context.Context, incidents []api.Incident) err
 	for _, i := range incidents {
 		id := clean(i.ID)
 		batch.Queue(upsertIncident, id, clean(i.Unit), clean(i.Fault), clean(i.Detail), clean(i.State), i.Count,
-			i.FaultAt, i.DetectedAt, i.ActedAt, i.VerifiedAt, i.ClosedAt)
+			i.FaultAt, i.DetectedAt, i.ActedAt, i.RecoveredAt, i.VerifiedAt, i.ClosedAt)
 		for _, a := range i.Actions {
 			batch.Queue(upsertAction, id, a.Attempt, clean(a.Kind), clean(a.Reason), a.StartedAt, a.FinishedAt, clean(a.Outcome), clean(a.Error))
 		}
@@ -100,12 +100,12 @@ func readIncidents(ctx context.Context, tx pgx.Tx, limit int, before time.Time) 
 		bound = &before
 	}
 	rows, _ := tx.Query(ctx, `
-SELECT id, unit, fault, detail, state, failure_count, fault_at, detected_at, acted_at, verified_at, closed_at
+SELECT id, unit, fault, detail, state, failure_count, fault_at, detected_at, acted_at, recovered_at, verified_at, closed_at
 FROM self_healing_events WHERE fault_at < coalesce($1, 'infinity'::timestamptz) ORDER BY fault_at DESC, id DESC LIMIT $2`, bound, limit)
 	incidents, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (api.Incident, error) {
 		i := api.Incident{Failures: []api.Failure{}, Actions: []api.Action{}} // [] in JSON, not null
 		err := row.Scan(&i.ID, &i.Unit, &i.Fault, &i.Detail, &i.State, &i.Count,
-			&i.FaultAt, &i.DetectedAt, &i.ActedAt, &i.VerifiedAt, &i.ClosedAt)
+			&i.FaultAt, &i.DetectedAt, &i.ActedAt, &i.RecoveredAt, &i.VerifiedAt, &i.ClosedAt)
 		return i, err
 	})
 	if err != nil {

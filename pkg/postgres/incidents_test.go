@@ -29,7 +29,7 @@ func incident(id string, fault time.Time) api.Incident {
 
 func resolved(i api.Incident) api.Incident {
 	begun, done := i.FaultAt.Add(time.Second), i.FaultAt.Add(2*time.Second)
-	i.State, i.ActedAt, i.VerifiedAt, i.ClosedAt = api.IncidentResolved, &begun, &done, &done
+	i.State, i.ActedAt, i.RecoveredAt, i.VerifiedAt, i.ClosedAt = api.IncidentResolved, &begun, &done, &done, &done
 	i.Actions = []api.Action{
 		{Attempt: 1, Kind: "systemd-restart", Reason: "first fault", StartedAt: begun, FinishedAt: &done, Outcome: "failed", Error: "start limit"},
 		{Attempt: 2, Kind: "restart", Reason: "still down", StartedAt: begun, FinishedAt: &done, Outcome: "helped"},
