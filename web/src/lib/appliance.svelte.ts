@@ -55,6 +55,23 @@ export class Appliance {
   #saidIncidents = new Map<string, Incident>();
   #listed = false;
 
+  readonly #load: Record<Part, () => Promise<void>> = {
+    status: () => {
+      const said = this.#said.status;
+      return this.#fetch("status", fetchStatus, (s) => said === this.#said.status && this.#takeStatus(s));
+    },
+    services: () => {
+      const said = this.#said.services;
+      return this.#fetch("services", fetchServices, (s) => said === this.#said.services && (this.services = s));
+    },
+    recent: () =>
+      this.#fetch("recent", () => fetchHistory("1h"), (s) => (this.recent = merge(s, this.recent ?? []))),
+    incidents: () => {
+      this.#saidIncidents.clear();
+      return this.#fetch("incidents", () => fetchIncidents(), (page) => this.#takeIncidents(page));
+    },
+  };
+
   readonly #stream = new Stream({
     dial: dialLive,
     onLink: (link) => {
@@ -72,7 +89,7 @@ export class Appliance {
     };
     const clock = setInterval(tick, 1000);
     const again = setInterval(() => {
-      if (!document.hidden && Object.keys(this.errors).length > 0) void this.refresh();
+      if (!document.hidden) void this.refresh(Object.keys(this.errors) as Part[]);
     }, RETRY);
     const wake = () => {
       tick();
@@ -96,15 +113,8 @@ export class Appliance {
     void this.refresh();
   }
 
-  async refresh(): Promise<void> {
-    const said = { ...this.#said };
-    this.#saidIncidents.clear();
-    await Promise.all([
-      this.#fetch("status", fetchStatus, (s) => said.status === this.#said.status && this.#takeStatus(s)),
-      this.#fetch("services", fetchServices, (s) => said.services === this.#said.services && (this.services = s)),
-      this.#fetch("recent", () => fetchHistory("1h"), (s) => (this.recent = merge(s, this.recent ?? []))),
-      this.#fetch("incidents", () => fetchIncidents(), (page) => this.#takeIncidents(page)),
-    ]);
+  async refresh(parts: Part[] = ["status", "services", "recent", "incidents"]): Promise<void> {
+    await Promise.all(parts.map((part) => this.#load[part]()));
   }
 
   async older(): Promise<void> {
