@@ -28,6 +28,7 @@ const en = {
   overallDetail: {
     loading: "The appliance is being asked how it is.",
     ok: "All parts are at work. There is nothing to do.",
+    healing: "Something is being repaired. There is nothing to do.",
     unknown: "Check that the appliance is switched on and that this device is on the same network. The page keeps trying.",
     unknownSince: (time: string) => `What you see below is from ${time}.`,
   },
@@ -204,6 +205,7 @@ const de: Messages = {
   overallDetail: {
     loading: "Das Gerät wird gefragt, wie es ihm geht.",
     ok: "Alle Teile arbeiten. Es gibt nichts zu tun.",
+    healing: "Etwas wird gerade repariert. Es gibt nichts zu tun.",
     unknown: "Prüfen Sie, ob das Gerät eingeschaltet ist und Sie im selben Netzwerk sind. Die Seite versucht es weiter.",
     unknownSince: (time) => `Was Sie unten sehen, ist der Stand von ${time}.`,
   },
