@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/heal"
 	"github.com/arasul/arasul/pkg/healer1"
@@ -38,6 +39,14 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 	if err != nil {
 		return err
 	}
+	d.OnReload(func(c *config.Config) {
+		policy, err := heal.LoadPolicy(c.Healer.Policy)
+		if err != nil {
+			d.Log.Error("policy refused, the old one stays in force", "err", err)
+			return
+		}
+		h.Reload(policy, c.Healer.Mode)
+	})
 	socket, err := daemon.ListenUnix(healerSocket, 0o660)
 	if err != nil {
 		return err

@@ -61,7 +61,8 @@ func (d *Dashboard) OnIncident(i api.Incident) {
 func (d *Dashboard) OnHealer(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.known.healer || (err == nil) != (d.seen.HealerErr == nil) {
+	starting := err != nil && time.Since(d.seen.Since) < healerStarts
+	if !starting && (!d.known.healer || (err == nil) != (d.seen.HealerErr == nil)) {
 		d.tell("healer", err)
 	}
 	d.known.healer, d.seen.HealerErr = true, err

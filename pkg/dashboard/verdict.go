@@ -15,7 +15,8 @@ const (
 	cpuHighFor      = 5 * time.Minute
 	diskHigh        = 0.8 // used share, WARNING above
 	restartRecent   = 10 * time.Minute
-	samplesMissing  = 3 // intervals without a sample that make metrics stale
+	healerStarts    = 10 * time.Second // the healer starts last, so the dashboard waits for it
+	samplesMissing  = 3                // intervals without a sample that make metrics stale
 )
 
 // Observed is what the status rule judges. Its zero value is a machine nobody
@@ -75,7 +76,7 @@ func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reaso
 	if o.DatabaseErr != nil {
 		bad("database-unreachable", "", "the database cannot be reached")
 	}
-	if o.HealerErr != nil {
+	if o.HealerErr != nil && now.Sub(o.Since) > healerStarts {
 		warn("healer-unreachable", "", "the healer cannot be reached")
 	}
 	if o.Stale(now) {

@@ -64,6 +64,7 @@ type Healer struct {
 	hub stream.Hub // every changed incident, as JSON
 
 	observations chan Observation
+	reloads      chan reload
 	nudge        chan struct{} // there is something to mirror
 
 	mu        sync.Mutex // guards the fields below, for the methods that others call
@@ -78,6 +79,7 @@ func New(o Options) (*Healer, error) {
 	h := &Healer{
 		o:            o,
 		observations: make(chan Observation, 16),
+		reloads:      make(chan reload, 1),
 		nudge:        make(chan struct{}, 1),
 	}
 	state, err := load(o.Path)
@@ -128,6 +130,23 @@ func (h *Healer) Run(ctx context.Context, alive func()) error {
 	return g.Wait()
 }
 
+// reload is a new policy and mode.
+type reload struct {
+	policy *Policy
+	mode   string
+}
+
+// Reload takes over a new policy and mode before the next decision. A command
+// under way is not interrupted. Units that only the new policy names are seen
+// after a restart.
+func (h *Healer) Reload(p *Policy, mode string) {
+	select {
+	case <-h.reloads: // one that nobody got round to
+	default:
+	}
+	h.reloads <- reload{p, mode}
+}
+
 // SetMaintenance takes the healer's hands off, or puts them back on. Watching
 // and recording go on.
 func (h *Healer) SetMaintenance(ctx context.Context, on bool) error {
@@ -156,6 +175,11 @@ func (h *Healer) decide(ctx context.Context, g *errgroup.Group, alive func()) er
 		case <-ctx.Done():
 			return ctx.Err()
 		case o = <-h.observations:
+		case r := <-h.reloads:
+			h.mu.Lock()
+			h.o.Policy, h.o.Mode = r.policy, r.mode
+			h.mu.Unlock()
+			continue
 		case <-timer.C:
 			o.At = time.Now()
 		}
@@ -187,8 +211,9 @@ func (h *Healer) step(ctx context.Context, g *errgroup.Group, o Observation) {
 		h.hub.PublishJSON(inc.Incident)
 	}
 	for _, c := range commands {
+		mode := h.o.Mode
 		g.Go(func() error {
-			return h.observe(ctx, Observation{At: time.Now(), Result: h.run(ctx, c)})
+			return h.observe(ctx, Observation{At: time.Now(), Result: h.run(ctx, mode, c)})
 		})
 	}
 	if len(changed) > 0 || before.Maintenance != after.Maintenance {
@@ -198,9 +223,9 @@ func (h *Healer) step(ctx context.Context, g *errgroup.Group, o Observation) {
 }
 
 // run carries out one command.
-func (h *Healer) run(ctx context.Context, c Command) *Result {
+func (h *Healer) run(ctx context.Context, mode string, c Command) *Result {
 	result := &Result{Incident: c.Incident, Attempt: c.Attempt}
-	if h.o.Mode == config.ModeShadow {
+	if mode == config.ModeShadow {
 		result.Error = "shadow mode: decided, not done"
 		return result
 	}

@@ -2,11 +2,14 @@ package proxy
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
 // ours says whether a Host header names this machine: by one of names, as
-// localhost, or by an IP address, which no foreign page can make its own.
+// localhost, or by an IP address, which no foreign page can make its own. A name
+// in .local counts with a number behind it too (arasul-2.local): mDNS appends
+// one when another machine has the name.
 func ours(hostport string, names []string) bool {
 	host, ok := hostname(hostport)
 	if !ok {
@@ -23,11 +26,24 @@ func ours(hostport string, names []string) bool {
 		if name == "" {
 			continue
 		}
-		if host == name || !strings.Contains(name, ".") && host == name+".local" {
+		if host == name {
+			return true
+		}
+		if label, local := strings.CutSuffix(host, ".local"); local && !strings.Contains(name, ".") && numbered(label, name) {
 			return true
 		}
 	}
 	return false
+}
+
+// numbered says whether label is name, or name-2 to name-999.
+func numbered(label, name string) bool {
+	rest, ok := strings.CutPrefix(label, name)
+	if !ok || rest == "" {
+		return ok
+	}
+	n, err := strconv.Atoi(strings.TrimPrefix(rest, "-"))
+	return err == nil && n >= 2 && n <= 999 && rest == "-"+strconv.Itoa(n)
 }
 
 // hostname takes the port, the brackets of IPv6 and the final dot from a Host

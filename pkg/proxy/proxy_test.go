@@ -83,6 +83,7 @@ func TestOnlyOurNamesAreAnswered(t *testing.T) {
 
 		{"", false}, {".", false}, {":80", false}, {".local", false},
 		{"evil.example", false}, {"evil.local", false},
+		{"arasul-2.local", true}, {"arasul-999.local", true}, {"arasul-1.local", false}, {"arasul-02.local", false}, {"arasul-1000.local", false}, {"arasul-2", false}, {"arasul-2x.local", false},
 		{"arasul.evil.example", false}, {"arasul.local.evil.example", false}, {"evil-arasul.local", false}, {"xarasul", false},
 		{"ki.example.com.local", false}, {"example.com", false}, {"x.ki.example.com", false},
 		{"localhost.evil.example", false}, {"127.0.0.1.evil.example", false}, {"127.0.0.1.nip.io", false},
