@@ -10,10 +10,18 @@ import (
 	"encoding/json"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // Buffer is how many messages a listener may lag behind before it is dropped.
 const Buffer = 64
+
+// writeTimeout is how long one message may take to leave. Without it, a client
+// that stopped reading would hold its connection for as long as it likes,
+// although the hub dropped it long ago.
+const writeTimeout = 10 * time.Second
+
+var newline = []byte{'\n'}
 
 // Hub hands every published message to every subscriber. The zero value is
 // ready to use. A message must not be modified after it was published.
@@ -80,13 +88,16 @@ func (h *Hub) Subscribe() (msgs <-chan []byte, cancel func()) {
 }
 
 // ServeHTTP writes the messages as newline-delimited JSON until the client
-// leaves or falls behind.
+// leaves, falls behind, or takes over ten seconds to read a message.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	msgs, cancel := h.Subscribe()
 	defer cancel()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
 	rc := http.NewResponseController(w)
+	// A writer that knows no deadlines has its own limits.
+	patience := func() { _ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) }
+	patience()
 	if err := rc.Flush(); err != nil {
 		return
 	}
@@ -98,7 +109,11 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if !ok {
 				return
 			}
-			if _, err := w.Write(append(msg[:len(msg):len(msg)], '\n')); err != nil {
+			patience()
+			if _, err := w.Write(msg); err != nil {
+				return
+			}
+			if _, err := w.Write(newline); err != nil {
 				return
 			}
 			if err := rc.Flush(); err != nil {
