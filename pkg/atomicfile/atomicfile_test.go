@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -124,11 +125,39 @@ func limitFiles(t *testing.T, bytes uint64) {
 	})
 }
 
+// A directory that may be written but not opened cannot be synced, and until it
+// is, the new name may be lost with the power.
 func TestDirectoryThatCannotBeSyncedIsAnError(t *testing.T) {
-	if err := syncDir(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("got %v, want that it does not exist", err)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state.json")
+	write := func() error { return Write(path, []byte("new"), 0o600) }
+	if os.Geteuid() == 0 { // modes do not hold root back
+		const nobody = 65534
+		if err := os.Chown(dir, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+		asRoot := write
+		write = func() error {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			syscall.Setfsuid(nobody) // of this thread alone
+			defer syscall.Setfsuid(0)
+			return asRoot()
+		}
 	}
-	if err := syncDir("/proc"); err == nil { // a file system that has nothing to sync to
+	if err := os.Chmod(dir, 0o300); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("got %v, want no permission", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, path, "new", 0o600)
+	wantAlone(t, path)
+
+	if err := syncDir("/proc"); err == nil { // which has nothing to sync to
 		t.Error("syncing /proc worked")
 	}
 }
