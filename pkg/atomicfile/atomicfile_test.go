@@ -133,7 +133,7 @@ func TestDirectoryThatCannotBeSyncedIsAnError(t *testing.T) {
 	write := func() error { return Write(path, []byte("new"), 0o600) }
 	if os.Geteuid() == 0 { // modes do not hold root back
 		const nobody = 65534
-		if err := os.Chown(dir, nobody, nobody); err != nil {
+		if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chown(dir, nobody, nobody)); err != nil {
 			t.Fatal(err)
 		}
 		asRoot := write
