@@ -21,12 +21,12 @@ for (let n = 10; ; n++) {
     s.push({ type: "services", services: w.services });
     s.pushStatus();
   };
-  const open = { acted_at: undefined, verified_at: undefined, closed_at: undefined, actions: [] };
+  const open = { acted_at: undefined, recovered_at: undefined, verified_at: undefined, closed_at: undefined, actions: [] };
   const down = { severity: "CRITICAL", code: "service-down", subject: "arasul-metrics.service", message: "metrics is down" };
   const again = { severity: "WARNING", code: "service-restarted", subject: "arasul-metrics.service", message: "metrics was restarted" };
   show({ ...open, state: "open" }, { status: "down", active_state: "failed" }, { status: "CRITICAL", reasons: [down], healing: true });
   await pause(100);
-  show({ verified_at: undefined, closed_at: undefined, state: "verifying" }, { status: "degraded" }, { status: "WARNING", reasons: [again] });
+  show({ recovered_at: undefined, verified_at: undefined, closed_at: undefined, state: "verifying" }, { status: "degraded" }, { status: "WARNING", reasons: [again] });
   await pause(2000);
   show({}, { status: "up", active_state: "active", since: new Date().toISOString(), restarts: n - 9 }, { healing: false });
   await pause(10_000);

@@ -76,7 +76,8 @@ export function incident(id, unit, at, change = {}) {
     fault_at: iso(at),
     detected_at: iso(at + 12),
     acted_at: iso(at + 104),
-    verified_at: iso(at + 2104),
+    recovered_at: iso(at + 2104),
+    verified_at: iso(at + 7104),
     closed_at: iso(at + 2104),
     actions: [
       {

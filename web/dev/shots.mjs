@@ -33,10 +33,10 @@ const crash = (w) => {
   ];
   w.shift = { disk_used_bytes: 842e9 };
   w.services[1] = { ...w.services[1], status: "down", reason: "killed by SIGKILL", restarts: 2 };
-  const acting = { state: "acting", verified_at: undefined, closed_at: undefined };
+  const acting = { state: "acting", recovered_at: undefined, verified_at: undefined, closed_at: undefined };
   w.incidents.unshift(
     incident("9", "metrics", now - 400, acting),
-    incident("8", "mdns", now - 90_000, { fault: "start-limit", state: "exhausted", failure_count: 5, verified_at: undefined }),
+    incident("8", "mdns", now - 90_000, { fault: "start-limit", state: "exhausted", failure_count: 5, recovered_at: undefined, verified_at: undefined }),
   );
 };
 const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };

@@ -31,7 +31,8 @@ function incident(change: Partial<Incident> = {}): Incident {
     fault_at: after(0),
     detected_at: after(12),
     acted_at: after(104),
-    verified_at: after(2104),
+    recovered_at: after(2104),
+    verified_at: after(7104),
     closed_at: after(2104),
     actions: [action()],
     ...change,
@@ -61,7 +62,7 @@ describe("story", () => {
   });
 
   test("says that a repair is under way without claiming it happened", () => {
-    const i = without(incident({ state: "acting", actions: [action({ outcome: "running" })] }), "verified_at", "closed_at");
+    const i = without(incident({ state: "acting", actions: [action({ outcome: "running" })] }), "recovered_at", "verified_at", "closed_at");
     expect(tell(i)).toBe("Measurements crashed at 14:03:12; noticed after 12 ms, the repair is under way.");
   });
 
@@ -109,17 +110,18 @@ describe("timeline", () => {
       ["fault", 0],
       ["detected", 12],
       ["action", 104],
-      ["verified", 2104],
+      ["recovered", 2104],
+      ["verified", 7104],
     ]);
     expect(steps[2]?.title).toBe("Repair 1: restart by systemd (helped)");
   });
 
   test("falls back to the incident itself when its faults were not kept", () => {
-    expect(timeline(incident({ failures: null }), messages.en).map((s) => s.kind)).toEqual(["fault", "detected", "action", "verified"]);
+    expect(timeline(incident({ failures: null }), messages.en).map((s) => s.kind)).toEqual(["fault", "detected", "action", "recovered", "verified"]);
   });
 
   test("ends with giving up when nothing helped", () => {
-    const i = without(incident({ state: "exhausted" }), "verified_at");
+    const i = without(incident({ state: "exhausted" }), "recovered_at", "verified_at");
     expect(timeline(i, messages.en).at(-1)?.kind).toBe("closed");
   });
 });

@@ -39,14 +39,14 @@ function deeds(i: Incident, t: Messages): string[] {
 
 function ending(i: Incident, fault: number, t: Messages, f: Format): string {
   if (i.state !== "resolved") return t.story[i.state] ?? t.story.open;
-  const end = instant(i.verified_at) ?? instant(i.closed_at);
+  const end = instant(i.recovered_at) ?? instant(i.verified_at) ?? instant(i.closed_at);
   if (end === undefined) return t.story.ended;
   const took = f.duration(end - fault);
   return (i.actions ?? []).length > 0 ? t.story.again(took) : t.story.alone(took);
 }
 
 export interface Step {
-  kind: "fault" | "detected" | "action" | "verified" | "closed";
+  kind: "fault" | "detected" | "action" | "recovered" | "verified" | "closed";
   title: string;
   detail: string;
   /** Milliseconds since 1970. */
@@ -74,6 +74,7 @@ export function timeline(i: Incident, t: Messages): Step[] {
     const detail = [a.reason, a.error].filter(Boolean).join(" – ");
     add("action", a.started_at, `${words.steps.action(a.attempt)}: ${words.kinds[a.action] ?? a.action} (${outcome})`, detail);
   }
+  add("recovered", i.recovered_at, words.steps.recovered);
   add("verified", i.verified_at, words.steps.verified);
   if (i.state === "exhausted") add("closed", i.closed_at, words.steps.closed);
 
