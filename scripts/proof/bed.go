@@ -30,8 +30,15 @@ type bed struct {
 // up boots a bed and takes it down when the test ends. Args go to up.
 func up(t testing.TB, script, name string, args ...string) *bed {
 	t.Helper()
-	b := &bed{t: t, script: filepath.Join("..", script), name: name}
+	b := boot(t, script, name, args...)
 	t.Cleanup(func() { b.do("down") })
+	return b
+}
+
+// boot boots a bed. One that could not come up leaves nothing behind.
+func boot(t testing.TB, script, name string, args ...string) *bed {
+	t.Helper()
+	b := &bed{t: t, script: filepath.Join("..", script), name: name}
 	lines := strings.Fields(b.do("up", args...))
 	if len(lines) > 0 {
 		b.addr = lines[len(lines)-1]

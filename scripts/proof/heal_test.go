@@ -1,0 +1,277 @@
+//go:build machine
+
+package proof
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// patient is a machine that gets hurt. Each test waits until it is well again.
+var patient = share("machine", "t-patient")
+
+const (
+	metricsUnit   = "arasul-metrics.service"
+	dashboardUnit = "arasul-dashboard.service"
+	postgresUnit  = "arasul-postgres.service"
+	mdnsUnit      = "arasul-mdns.service"
+	healerUnit    = "arasul-healer.service"
+)
+
+// takePatient gives the machine when all is well, with fresh start limits:
+// tests of one unit must not add up.
+func takePatient(t *testing.T) *bed {
+	t.Helper()
+	b := patient.take(t)
+	b.run("systemctl", "reset-failed", "arasul-*")
+	b.well()
+	return b
+}
+
+// kill sends a signal to a unit's main process and returns when.
+func (b *bed) kill(unit, signal string) time.Time {
+	b.t.Helper()
+	at := time.Now()
+	b.run("systemctl", "kill", "--kill-whom=main", "--signal="+signal, unit)
+	return at
+}
+
+// healed checks what is written down of an incident, and says the figures.
+func (b *bed) healed(i incident, fault, action string, since time.Time) {
+	b.t.Helper()
+	if i.Fault != fault {
+		b.t.Errorf("the fault is called %q, want %q: %v", i.Fault, fault, i)
+	}
+	if len(i.Actions) == 0 || i.Actions[len(i.Actions)-1].Kind != action || i.Actions[len(i.Actions)-1].Outcome != "helped" {
+		b.t.Errorf("want %s to have helped: %v", action, i)
+	}
+	if i.ActedAt == nil || i.RecoveredAt == nil || i.VerifiedAt == nil {
+		b.t.Fatalf("times are missing: %+v", i)
+	}
+	order := []time.Time{since, i.FaultAt, i.DetectedAt, *i.ActedAt, *i.RecoveredAt, *i.VerifiedAt}
+	for n := 1; n < len(order); n++ {
+		if order[n].Before(order[n-1]) {
+			b.t.Errorf("injection, fault, detection, action, recovery and proof are out of order: %v", order)
+		}
+	}
+	noticed, back := i.DetectedAt.Sub(i.FaultAt), i.RecoveredAt.Sub(i.FaultAt)
+	b.t.Logf("figure: %s of %s noticed after %s, back after %s", i.Fault, i.Unit, noticed.Round(100*time.Microsecond), back.Round(time.Millisecond))
+	if noticed > 2*time.Second {
+		b.t.Errorf("noticed only after %s", noticed)
+	}
+
+	var row incident
+	eventually(b.t, 20*time.Second, func() error {
+		text := b.sql(fmt.Sprintf(`SELECT row_to_json(e) FROM (SELECT *, (SELECT json_agg(a ORDER BY attempt)
+			FROM recovery_actions a WHERE incident = id) AS actions FROM self_healing_events WHERE id = '%s') AS e`, i.ID))
+		if text == "" {
+			return errors.New("no row in PostgreSQL")
+		}
+		if err := json.Unmarshal([]byte(text), &row); err != nil {
+			return err
+		}
+		if row.State != "resolved" {
+			return fmt.Errorf("the row is %v", row)
+		}
+		return nil
+	})
+	if row.String() != i.String() || row.FaultAt.Sub(i.FaultAt).Abs() > time.Microsecond || row.VerifiedAt.Sub(*i.VerifiedAt).Abs() > time.Microsecond {
+		b.t.Errorf("PostgreSQL has\n%v, the page has\n%v", row, i)
+	}
+	if n := b.sql("SELECT count(*) FROM service_failures WHERE incident = '" + i.ID + "'"); n != fmt.Sprint(i.Count) {
+		b.t.Errorf("PostgreSQL has %s failures of %d", n, i.Count)
+	}
+}
+
+// Proves HEAL-1 and HEAL-7: before one's eyes, on a page that stays open.
+func TestKilledDaemonIsHealedWhileThePageWatches(t *testing.T) {
+	b := takePatient(t)
+	page := b.listen()
+	before := b.property(metricsUnit, "MainPID")
+	killed := b.kill(metricsUnit, "KILL")
+	page.incident(10*time.Second, about(metricsUnit, killed))
+	t.Logf("figure: the page knew %s after the kill was asked for", time.Since(killed).Round(time.Millisecond))
+	i := page.incident(30*time.Second, about(metricsUnit, killed, "resolved"))
+	b.healed(i, "crashed", "systemd-restart", killed)
+	if after := b.property(metricsUnit, "MainPID"); after == before || after == "0" {
+		t.Errorf("main process %s before, %s after", before, after)
+	}
+}
+
+// Proves HEAL-1 and PKG-2: a daemon that hangs is killed by its watchdog. The
+// unit's own 15 s are cut to 3 s here, and it samples more often to match.
+func TestHungDaemonIsHealedWhileThePageWatches(t *testing.T) {
+	b := takePatient(t)
+	undo := b.set("interval", `"1s"`)
+	remove := b.dropIn(metricsUnit, "[Service]\nWatchdogSec=3s\n")
+	b.run("systemctl", "restart", metricsUnit)
+	t.Cleanup(func() {
+		undo()
+		remove()
+		b.run("systemctl", "restart", metricsUnit)
+	})
+	page := b.listen()
+	stopped := b.kill(metricsUnit, "STOP")
+	i := page.incident(60*time.Second, about(metricsUnit, stopped, "resolved"))
+	t.Logf("figure: %s from the hang to the watchdog", i.FaultAt.Sub(stopped).Round(time.Millisecond))
+	b.healed(i, "hung", "systemd-restart", stopped)
+}
+
+// Proves HEAL-1: the page itself comes back, and tells what happened to it.
+func TestKilledDashboardIsHealedAndThePageReconnects(t *testing.T) {
+	b := takePatient(t)
+	page := b.listen()
+	killed := b.kill(dashboardUnit, "KILL")
+	gone, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for err := error(nil); err == nil; {
+		_, _, err = page.next(gone)
+	}
+	page = b.listen()
+	t.Logf("figure: the page was back %s after the kill was asked for", time.Since(killed).Round(time.Millisecond))
+	i := page.incident(30*time.Second, about(dashboardUnit, killed, "resolved"))
+	b.healed(i, "crashed", "systemd-restart", killed)
+}
+
+// Proves HEAL-6 and METRICS-2: the database dies; nothing measured is lost.
+func TestKilledDatabaseIsHealedAndNoSampleIsLost(t *testing.T) {
+	b := takePatient(t)
+	page := b.listen()
+	killed := b.kill(postgresUnit, "KILL")
+	i := page.incident(time.Minute, about(postgresUnit, killed, "resolved"))
+	b.healed(i, "crashed", "systemd-restart", killed)
+	b.well()
+	eventually(t, 45*time.Second, func() error { // flushed every 30 s
+		gap := b.sql(fmt.Sprintf(`SELECT coalesce(max(ts) >= '%[1]s'::timestamptz + interval '10 s', false), max(gap)
+			FROM (SELECT ts, extract(epoch FROM ts - lag(ts) OVER (ORDER BY ts)) AS gap FROM samples
+			WHERE ts > '%[1]s'::timestamptz - interval '20 s') AS s`, killed.UTC().Format(time.RFC3339Nano)))
+		complete, gap, _ := strings.Cut(gap, "|")
+		if complete != "t" {
+			return errors.New("no samples from after the fault yet")
+		}
+		if longest, err := time.ParseDuration(gap + "s"); err != nil || longest > 9*time.Second {
+			return fmt.Errorf("%s s without a sample", gap)
+		}
+		return nil
+	})
+}
+
+// Proves HEAL-5: what an operator stopped stays stopped.
+func TestStoppedByAnOperatorIsLeftAlone(t *testing.T) {
+	b := takePatient(t)
+	t.Cleanup(func() { b.run("systemctl", "start", mdnsUnit) })
+	stopped := time.Now()
+	b.run("systemctl", "stop", mdnsUnit)
+	b.healerLooksAgain()
+	if state := b.property(mdnsUnit, "ActiveState"); state != "inactive" {
+		t.Errorf("%s is %s", mdnsUnit, state)
+	}
+	incidents, err := b.incidents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range incidents {
+		if about(mdnsUnit, stopped)(i) {
+			t.Errorf("an orderly stop became an incident: %v", i)
+		}
+	}
+	if s, err := b.service(mdnsUnit); err != nil || s.Status != "down" || s.Reason != "stopped" {
+		t.Errorf("the page shows %+v, %v", s, err)
+	}
+}
+
+// Proves HEAL-5: in maintenance the healer watches, writes down and touches
+// nothing; afterwards it makes up for it.
+func TestMaintenanceKeepsTheHealersHandsOff(t *testing.T) {
+	b := takePatient(t)
+	remove := b.dropIn(mdnsUnit, "[Service]\nRestart=no\n") // so that it stays dead
+	b.run("arasul", "heal", "maintenance", "on")
+	t.Cleanup(func() { b.run("arasul", "heal", "maintenance", "off") })
+	if said := b.run("arasul", "heal", "status"); !strings.Contains(said, "maintenance is on") {
+		t.Errorf("arasul heal status says\n%s", said)
+	}
+	page := b.listen()
+	killed := b.kill(mdnsUnit, "KILL")
+	page.incident(10*time.Second, about(mdnsUnit, killed))
+	b.healerLooksAgain()
+	if state := b.property(mdnsUnit, "ActiveState"); state != "failed" {
+		t.Errorf("%s is %s in maintenance", mdnsUnit, state)
+	}
+	remove()
+	b.run("arasul", "heal", "maintenance", "off")
+	i := page.incident(30*time.Second, about(mdnsUnit, killed, "resolved"))
+	if len(i.Actions) != 1 || i.Actions[0].Kind != "restart" {
+		t.Errorf("want one restart: %v", i)
+	}
+}
+
+// Proves HEAL-6: the healer's memory outlives it, and what it could not tell
+// the database reaches it later.
+func TestHealerKilledWithTheDatabaseAwayLosesNothing(t *testing.T) {
+	b := takePatient(t)
+	b.run("systemctl", "stop", postgresUnit)
+	t.Cleanup(func() { b.run("systemctl", "start", postgresUnit) })
+	page := b.listen()
+	killed := b.kill(metricsUnit, "KILL")
+	i := page.incident(10*time.Second, about(metricsUnit, killed))
+	pid := b.property(healerUnit, "MainPID")
+	b.kill(healerUnit, "KILL")
+	done := page.incident(40*time.Second, about(metricsUnit, killed, "resolved"))
+	if done.ID != i.ID || b.property(healerUnit, "MainPID") == pid {
+		t.Errorf("the healer began anew: first %v, then %v", i, done)
+	}
+	if said := b.run("arasul", "heal", "status"); !strings.Contains(said, "wait for the database") {
+		t.Errorf("arasul heal status does not say that events wait:\n%s", said)
+	}
+	b.run("systemctl", "start", postgresUnit)
+	b.healed(done, "crashed", "systemd-restart", killed)
+}
+
+// Proves PKG-1: the target is the one switch, and the boot throws it.
+func TestTargetStopsEverythingAndTheBootStartsIt(t *testing.T) {
+	b := takePatient(t)
+	b.run("systemctl", "stop", "arasul.target")
+	for _, unit := range append([]string{"arasul-dashboard.socket", "arasul-proxy.socket"}, daemons...) {
+		if state := b.property(unit, "ActiveState"); state != "inactive" {
+			t.Errorf("%s is %s with the target stopped", unit, state)
+		}
+	}
+	b.run("systemctl", "start", "multi-user.target") // the last step of a boot
+	b.well()
+}
+
+// healerLooksAgain waits until the healer has looked at every unit anew, as it
+// does every 10 s.
+func (b *bed) healerLooksAgain() {
+	b.t.Helper()
+	after := time.Now().Add(11 * time.Second)
+	eventually(b.t, 30*time.Second, func() error {
+		var s struct {
+			LastCheck time.Time `json:"last_check"`
+		}
+		if err := b.get("/api/self-healing/status", &s); err != nil {
+			return err
+		}
+		if s.LastCheck.Before(after) {
+			return fmt.Errorf("last check at %s", s.LastCheck)
+		}
+		return nil
+	})
+}
+
+// set changes a key of the shipped configuration, until undo.
+func (b *bed) set(key, value string) (undo func()) {
+	b.t.Helper()
+	const path = "/etc/arasul/arasul.toml"
+	before := b.run("cat", path)
+	b.run("sed", "-i", fmt.Sprintf("s|^#%s = .*|%s = %s|", key, key, value), path)
+	if b.run("cat", path) == before {
+		b.t.Fatalf("%s has no key %s to set", path, key)
+	}
+	return func() { b.put(path, []byte(before)) }
+}
