@@ -29,7 +29,7 @@ func takePatient(t *testing.T) *bed {
 	t.Helper()
 	b := patient.take(t)
 	b.run("systemctl", "reset-failed", "arasul-*")
-	b.well()
+	b.allWell()
 	return b
 }
 
@@ -145,7 +145,7 @@ func TestKilledDatabaseIsHealedAndNoSampleIsLost(t *testing.T) {
 	killed := b.kill(postgresUnit, "KILL")
 	i := page.incident(time.Minute, about(postgresUnit, killed, "resolved"))
 	b.healed(i, "crashed", "systemd-restart", killed)
-	b.well()
+	b.allWell()
 	eventually(t, 45*time.Second, func() error { // flushed every 30 s
 		gap := b.sql(fmt.Sprintf(`SELECT coalesce(max(ts) >= '%[1]s'::timestamptz + interval '10 s', false), max(gap)
 			FROM (SELECT ts, extract(epoch FROM ts - lag(ts) OVER (ORDER BY ts)) AS gap FROM samples
@@ -232,6 +232,20 @@ func TestHealerKilledWithTheDatabaseAwayLosesNothing(t *testing.T) {
 	b.healed(done, "crashed", "systemd-restart", killed)
 }
 
+// Proves PKG-2: systemd restarts the healer whatever it died of. SIGQUIT ends a Go
+// program with status 2, as a panic and the watchdog do.
+func TestHealerThatPanicsIsRestarted(t *testing.T) {
+	b := takePatient(t)
+	before := b.property(healerUnit, "MainPID")
+	b.kill(healerUnit, "QUIT")
+	eventually(t, 10*time.Second, func() error {
+		if state, pid := b.property(healerUnit, "ActiveState"), b.property(healerUnit, "MainPID"); state != "active" || pid == before {
+			return fmt.Errorf("%s with main process %s", state, pid)
+		}
+		return nil
+	})
+}
+
 // Proves PKG-1: the target is the one switch, and the boot throws it.
 func TestTargetStopsEverythingAndTheBootStartsIt(t *testing.T) {
 	b := takePatient(t)
@@ -242,7 +256,7 @@ func TestTargetStopsEverythingAndTheBootStartsIt(t *testing.T) {
 		}
 	}
 	b.run("systemctl", "start", "multi-user.target") // the last step of a boot
-	b.well()
+	b.allWell()
 }
 
 // healerLooksAgain waits until the healer has looked at every unit anew, as it

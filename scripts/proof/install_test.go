@@ -254,7 +254,7 @@ func TestBareMachineGetsItsDependenciesFromApt(t *testing.T) {
 	began := time.Now()
 	b := up(t, "machine", "t-bare", "--bare", "--deb", deb(t))
 	t.Logf("figure: booted and installed with all dependencies in %s", time.Since(began).Round(time.Second))
-	b.well()
+	b.allWell()
 	announces := func(how string) {
 		t.Helper()
 		eventually(t, 30*time.Second, func() error {
@@ -267,5 +267,5 @@ func TestBareMachineGetsItsDependenciesFromApt(t *testing.T) {
 	announces("avahi")
 	b.apt("purge", "avahi-daemon")
 	announces("zeroconf")
-	b.well()
+	b.allWell()
 }

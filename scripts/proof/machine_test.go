@@ -175,9 +175,9 @@ func (b *bed) dropIn(unit, text string) (remove func()) {
 	return remove
 }
 
-// well waits until every daemon runs, nothing is being repaired and the page
+// allWell waits until every daemon runs, nothing is being repaired and the page
 // can be asked.
-func (b *bed) well() {
+func (b *bed) allWell() {
 	b.t.Helper()
 	eventually(b.t, time.Minute, func() error {
 		var answer struct {
