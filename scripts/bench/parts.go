@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// packageSize is what the .deb weighs, packed and unpacked.
+func packageSize(ctx context.Context, h *host) (table, error) {
+	t := table{Head: []string{"figure", "value"}}
+	st, err := os.Stat(h.deb)
+	if err != nil {
+		return t, err
+	}
+	t.row(filepath.Base(h.deb), mb(uint64(st.Size())))
+	contents, err := run(ctx, nil, "dpkg-deb", "--contents", h.deb)
+	if err != nil {
+		return t, err
+	}
+	var total uint64
+	for line := range strings.Lines(contents) {
+		f := strings.Fields(line)
+		var size uint64
+		if _, err := fmt.Sscan(f[2], &size); err != nil || f[0][0] != '-' {
+			continue
+		}
+		total += size
+		if size > 1e6 {
+			t.row("of that unpacked: "+strings.TrimPrefix(f[5], "."), mb(size))
+		}
+	}
+	t.row("all files unpacked", mb(total))
+	return t, nil
+}
+
+const (
+	requests  = 500
+	nginxPort = "8090"
+	nginxConf = "daemon off; error_log stderr; pid %[1]s/nginx.pid; worker_processes 1; events {} http { access_log off; " +
+		"client_body_temp_path %[1]s/t1; proxy_temp_path %[1]s/t2; fastcgi_temp_path %[1]s/t3; uwsgi_temp_path %[1]s/t4; scgi_temp_path %[1]s/t5; " +
+		"types { application/json json; } server { listen " + nginxPort + "; root %[1]s/www; } }"
+	dayOfSamples = `SELECT arasul_ensure_partitions(array_agg(d::date)) FROM generate_series(now() AT TIME ZONE 'UTC' - interval '1 day', now() AT TIME ZONE 'UTC', '1 day') AS d;
+INSERT INTO samples
+SELECT t, random(), 2, random(), extract(epoch FROM t), 64e9, random() * 64e9, 0, 0, 1e12, random() * 1e12,
+	random() * 1e8, random() * 1e8, random() * 1e8, random() * 1e8, 40 + random() * 30, random(), random(), random()
+FROM generate_series(date_trunc('minute', now()) - interval '1 day', date_trunc('minute', now()) - interval '10 minutes', '5 s') AS t
+ON CONFLICT DO NOTHING;
+SELECT arasul_roll_up(array_agg(t)) FROM generate_series(date_trunc('minute', now()) - interval '1 day', now(), '1 minute') AS t;
+ANALYZE samples, samples_minute;`
+)
+
+// answers asks the API one request after the other over the machine's cable,
+// and nginx for a file of the same bytes over the same cable.
+func answers(ctx context.Context, h *host) (table, error) {
+	t := table{Head: []string{"figure", "arasul", "nginx, a file of the same bytes", "ratio"}}
+	if err := h.up(ctx); err != nil {
+		return t, err
+	}
+	if _, err := h.exec(ctx, []byte(dayOfSamples), "runuser", "-u", "arasul-postgres", "--",
+		"psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--host=/run/arasul/postgres", "--dbname=arasul", "--output=/dev/null"); err != nil {
+		return t, fmt.Errorf("filling in a day of samples: %w", err)
+	}
+	if err := h.push(ctx, fmt.Appendf(nil, nginxConf, insideDir), insideDir+"/nginx.conf"); err != nil {
+		return t, err
+	}
+	if _, err := h.exec(ctx, nil, "chmod", "755", insideDir); err != nil {
+		return t, err
+	}
+	if _, err := h.exec(ctx, nil, "systemd-run", "--quiet", "--collect", "--unit=bench-nginx", peersDir+"/usr/sbin/nginx", "-e", "stderr", "-c", insideDir+"/nginx.conf"); err != nil {
+		return t, err
+	}
+	defer func() { _, _ = h.exec(context.WithoutCancel(ctx), nil, "systemctl", "stop", "bench-nginx") }()
+	for _, path := range []string{"/api/system/status", "/api/metrics/history?range=24h"} {
+		body, err := get(ctx, h.machine+path)
+		if err != nil {
+			return t, err
+		}
+		if err := h.push(ctx, body, insideDir+"/www/same.json"); err != nil {
+			return t, err
+		}
+		var ours, peers []time.Duration
+		for range requests { // by turns, so that both meet the same load
+			for url, all := range map[string]*[]time.Duration{h.machine + path: &ours, h.machine + ":" + nginxPort + "/same.json": &peers} {
+				begin := time.Now()
+				if _, err := get(ctx, url); err != nil {
+					return t, err
+				}
+				*all = append(*all, time.Since(begin))
+			}
+		}
+		t.compare(fmt.Sprintf("%s (%.1f kB)", path, float64(len(body))/1000), ours, peers, 50, 99)
+	}
+	t.note("%d requests each by turns over one kept connection, not compressed, through the proxy to the dashboard and, for the history, PostgreSQL with a day of samples (17,160 every 5 s).", requests)
+	return t, nil
+}
+
+var httpClient = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableCompression: true}}
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := httpClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answers %s", url, resp.Status)
+	}
+	return body, err
+}
+
+var benchmark = regexp.MustCompile(`(?m)^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+([\d.]+) ns/op(?:\s+(\d+) B/op\s+(\d+) allocs/op)?`)
+
+// goBenchmarks runs the benchmarks that live beside the code.
+func goBenchmarks(ctx context.Context, _ *host) (table, error) {
+	t := table{Head: []string{"benchmark", "time per operation", "allocations"}}
+	for _, b := range []struct{ pkg, name, means string }{
+		{"./pkg/host", "Sample", "one look at the host"},
+		{"./pkg/postgres", "History7d", "a week at 5 s read as 1000 points"},
+		{"./pkg/postgres", "Store30s", "six samples stored"},
+	} {
+		out, err := run(ctx, nil, "go", "test", "-run=^$", "-bench=^Benchmark"+b.name+"$", "-benchmem", b.pkg)
+		if err != nil {
+			return t, fmt.Errorf("%w: %s", err, out)
+		}
+		m := benchmark.FindStringSubmatch(out)
+		if m == nil {
+			return t, fmt.Errorf("no figure of Benchmark%s in %q", b.name, out)
+		}
+		took, err := time.ParseDuration(m[2] + "ns")
+		if err != nil {
+			return t, err
+		}
+		t.row(fmt.Sprintf("%s Benchmark%s: %s", b.pkg, b.name, b.means), ms(took), m[4])
+	}
+	return t, nil
+}
