@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -33,8 +34,10 @@ import (
 	"github.com/arasul/arasul/pkg/version"
 )
 
-// The exit codes of every daemon. Units name ExitUsage and ExitConfig in
-// RestartPreventExitStatus=, because trying again would not help.
+// The exit codes of every daemon. Units name ExitConfig in
+// RestartPreventExitStatus=, because trying again would not help. They must not
+// name 2: the Go runtime, too, ends with it, on a panic and on the watchdog's
+// SIGABRT.
 const (
 	ExitOK      = 0
 	ExitFailure = 1  // systemd restarts
@@ -49,6 +52,8 @@ type Daemon struct {
 
 	config   atomic.Pointer[config.Config]
 	onReload func(*config.Config)
+	ready    chan struct{} // closed by the first Ready
+	once     sync.Once     // guards that
 	watchdog time.Duration // WatchdogSec; 0 when there is none
 	lastPing atomic.Int64  // monotonic, nanoseconds since start
 	start    time.Time
@@ -56,11 +61,11 @@ type Daemon struct {
 
 // Main runs the daemon called name and exits the process with its code.
 func Main(name string, run func(ctx context.Context, d *Daemon) error) {
-	os.Exit(Run(context.Background(), name, os.Args[1:], os.Stderr, run))
+	os.Exit(Run(context.Background(), name, os.Args[1:], os.Stdout, os.Stderr, run))
 }
 
 // Run is Main without the exit, for tests and for programs that do more.
-func Run(ctx context.Context, name string, args []string, stderr io.Writer, run func(ctx context.Context, d *Daemon) error) int {
+func Run(ctx context.Context, name string, args []string, stdout, stderr io.Writer, run func(ctx context.Context, d *Daemon) error) int {
 	flags := flag.NewFlagSet("arasul-"+name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	path := flags.String("config", config.Path, "configuration `file`")
@@ -74,11 +79,11 @@ func Run(ctx context.Context, name string, args []string, stderr io.Writer, run 
 		fmt.Fprintf(stderr, "arasul-%s takes no arguments, got %q\n", name, flags.Args())
 		return ExitUsage
 	case *showVersion:
-		fmt.Fprintln(stderr, version.Version)
+		fmt.Fprintln(stdout, version.Version)
 		return ExitOK
 	}
 
-	d := &Daemon{Name: name, Log: NewLogger(stderr), start: time.Now()}
+	d := &Daemon{Name: name, Log: NewLogger(stderr), ready: make(chan struct{}), start: time.Now()}
 	d.watchdog, _ = sd.SdWatchdogEnabled(false)
 	cfg, err := config.Load(*path)
 	if err != nil {
@@ -95,14 +100,19 @@ func Run(ctx context.Context, name string, args []string, stderr io.Writer, run 
 
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, d) }()
-	stopping := ctx.Done()
+	// Reloading ends with READY, so it waits until that is true, and is over
+	// once the daemon stops.
+	ready, stopping := d.ready, ctx.Done()
+	var reload chan os.Signal
 	for {
 		select {
-		case <-hup:
+		case <-ready:
+			ready, reload = nil, hup
+		case <-reload:
 			d.reload(*path)
 		case <-stopping:
 			d.notify(sd.SdNotifyStopping)
-			stopping = nil
+			ready, reload, stopping = nil, nil, nil
 		case err := <-done:
 			switch {
 			case ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)):
@@ -146,6 +156,7 @@ func (d *Daemon) reload(path string) {
 // Ready tells systemd that the daemon serves, with a line for systemctl status.
 func (d *Daemon) Ready(status string) {
 	d.notify(sd.SdNotifyReady + "\nSTATUS=" + oneLine(status))
+	d.once.Do(func() { close(d.ready) })
 	d.Log.Info("ready", "version", version.Version)
 }
 
