@@ -126,7 +126,7 @@ func whoWeAre() dbus.Auth { return dbus.AuthExternal(strconv.Itoa(os.Getuid())) 
 func subscribe(ctx context.Context, bus *dbus.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if len(bus.Names()) > 0 {
+	if unique := bus.Names()[0]; unique != "" { // empty when nobody was there to say Hello to
 		err := bus.AddMatchSignalContext(ctx,
 			dbus.WithMatchSender("org.freedesktop.systemd1"),
 			dbus.WithMatchInterface("org.freedesktop.DBus.Properties"),
