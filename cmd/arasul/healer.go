@@ -27,7 +27,7 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 	defer db.Close()
 	hands := &systemd.Hands{}
 	defer hands.Close()
-	h, err := heal.New(heal.Options{
+	h := heal.New(heal.Options{
 		Policy: policy,
 		Mode:   d.Config().Healer.Mode,
 		Path:   healerState,
@@ -36,9 +36,6 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Mirror: db,
 		Log:    d.Log,
 	})
-	if err != nil {
-		return err
-	}
 	d.OnReload(func(c *config.Config) {
 		policy, err := heal.LoadPolicy(c.Healer.Policy)
 		if err != nil {

@@ -73,9 +73,9 @@ type Healer struct {
 }
 
 // New makes a healer that goes on where the state file ends. A missing file is
-// a new machine; a file that cannot be read is moved aside, because a healer
-// without memory is better than none.
-func New(o Options) (*Healer, error) {
+// a new machine; a file that cannot be read is moved aside if possible, because
+// a healer without memory is better than none.
+func New(o Options) *Healer {
 	h := &Healer{
 		o:            o,
 		observations: make(chan Observation, 16),
@@ -86,12 +86,12 @@ func New(o Options) (*Healer, error) {
 	if err != nil {
 		aside := o.Path + ".bad"
 		o.Log.Error("state file unreadable, starting without memory", "path", aside, "err", err)
-		if err := os.Rename(o.Path, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("moving the state file aside: %w", err)
+		if err := os.Rename(o.Path, aside); err != nil {
+			o.Log.Error("state file not moved aside", "path", o.Path, "err", err)
 		}
 	}
 	h.state = state.clone()
-	return h, nil
+	return h
 }
 
 func load(path string) (State, error) {
@@ -111,6 +111,9 @@ func load(path string) (State, error) {
 	}
 	var s State
 	if err := json.Unmarshal(data, &s); err != nil {
+		return State{}, err
+	}
+	if err := s.check(); err != nil {
 		return State{}, err
 	}
 	return s, nil
@@ -185,10 +188,11 @@ func (h *Healer) decide(ctx context.Context, g *errgroup.Group, alive func()) er
 		}
 		h.step(ctx, g, o)
 		alive()
-		now := time.Now()
+		// From the moment of the decision: what fell due since, while the
+		// state was written, is due at once.
 		wait := heartbeat
-		if at := h.state.Wake(now); !at.IsZero() {
-			wait = min(wait, at.Sub(now))
+		if at := h.state.Wake(h.lastCheck); !at.IsZero() {
+			wait = min(wait, time.Until(at))
 		}
 		timer.Reset(wait)
 	}

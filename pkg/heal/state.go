@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -66,7 +67,7 @@ type Result struct {
 
 // Observation is what came in at one moment.
 type Observation struct {
-	At          time.Time  `json:"at"`                    // when it was seen, before it was read
+	At          time.Time  `json:"at"`                    // when the units had been read
 	Units       []api.Unit `json:"units,omitempty"`       // units that were looked at
 	Result      *Result    `json:"result,omitempty"`      // a command ended
 	Maintenance *bool      `json:"maintenance,omitempty"` // an operator asked for hands off, or back on
@@ -95,6 +96,17 @@ func (s State) clone() State {
 	}
 	s.Spent = spent
 	return s
+}
+
+// check finds what Reduce relies on and no healer ever wrote otherwise.
+func (s *State) check() error {
+	for i := range s.Incidents {
+		inc := &s.Incidents[i]
+		if inc.ID == "" || inc.Unit == "" || len(inc.Failures) == 0 {
+			return fmt.Errorf("incident %d has no name, no unit or no failure", i)
+		}
+	}
+	return nil
 }
 
 // Wake returns the moment after now at which Reduce should be called even if
