@@ -17,7 +17,7 @@ help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 run: ## boot a machine with the package in it and print the address of its dashboard
-	@scripts/deps
+	@scripts/deps run
 	@$(MAKE) --no-print-directory $(DEB)
 	@scripts/run $(DEB)
 
@@ -32,7 +32,7 @@ check: ## format, vet, lint and unit tests, in under three minutes
 	scripts/check
 
 deb: ## build the package into build/
-	@scripts/deps check
+	@scripts/deps build
 	@$(MAKE) --no-print-directory $(DEB)
 
 $(PAGE): $(WEB)
