@@ -12,6 +12,8 @@ import (
 type Hands struct {
 	mu sync.Mutex
 	c  *conn
+
+	options options
 }
 
 // Restart clears the unit's start limit and restarts it, which starts a unit
@@ -22,9 +24,8 @@ func (h *Hands) Restart(ctx context.Context, unit string) error {
 	if err != nil {
 		return err
 	}
-	// Not failed is fine: there is nothing to reset.
-	_ = c.ResetFailedUnitContext(ctx, unit)
-	return job(ctx, unit, "restart", c.RestartUnitContext)
+	c.resetFailed(ctx, unit)
+	return c.job(ctx, unit, "restart", c.RestartUnitContext)
 }
 
 // StopStart stops the unit, waits until it is gone, and starts it anew: what a
@@ -34,11 +35,11 @@ func (h *Hands) StopStart(ctx context.Context, unit string) error {
 	if err != nil {
 		return err
 	}
-	if err := job(ctx, unit, "stop", c.StopUnitContext); err != nil {
+	if err := c.job(ctx, unit, "stop", c.StopUnitContext); err != nil {
 		return err
 	}
-	_ = c.ResetFailedUnitContext(ctx, unit)
-	return job(ctx, unit, "start", c.StartUnitContext)
+	c.resetFailed(ctx, unit)
+	return c.job(ctx, unit, "start", c.StartUnitContext)
 }
 
 // Close ends the connection.
@@ -59,7 +60,7 @@ func (h *Hands) conn() (*conn, error) {
 	}
 	// Not the caller's context: the connection outlives the call. connect has
 	// its own limit.
-	c, err := connect(context.Background())
+	c, err := connect(context.Background(), h.options)
 	if err != nil {
 		return nil, err
 	}
@@ -71,11 +72,26 @@ func (h *Hands) conn() (*conn, error) {
 	return c, nil
 }
 
+// resetFailed clears the start limit. A unit that has not failed has nothing to
+// clear, and what else may be wrong the job will show.
+func (c *conn) resetFailed(ctx context.Context, unit string) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	_ = c.ResetFailedUnitContext(ctx, unit)
+}
+
 type start func(ctx context.Context, unit, mode string, result chan<- string) (int, error)
 
-func job(ctx context.Context, unit, verb string, f start) error {
+// job asks for a job and waits for its end. A connection over which nobody
+// answers is closed, so that the next attempt looks for another way.
+func (c *conn) job(ctx context.Context, unit, verb string, f start) error {
 	result := make(chan string, 1) // buffered: go-systemd blocks on it
-	if _, err := f(ctx, unit, "replace", result); err != nil {
+	askCtx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	if _, err := f(askCtx, unit, "replace", result); err != nil {
+		if askCtx.Err() != nil {
+			c.Close()
+		}
 		return fmt.Errorf("asking systemd to %s %s: %w", verb, unit, err)
 	}
 	select {
@@ -84,6 +100,8 @@ func job(ctx context.Context, unit, verb string, f start) error {
 			return fmt.Errorf("systemd's job to %s %s ended as %q", verb, unit, r)
 		}
 		return nil
+	case <-c.lost:
+		return fmt.Errorf("waiting for systemd to %s %s: %w", verb, unit, errLost)
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for systemd to %s %s: %w", verb, unit, context.Cause(ctx))
 	}

@@ -11,6 +11,7 @@
 package systemd
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -26,17 +27,23 @@ import (
 	"github.com/arasul/arasul/pkg/api"
 )
 
-const (
-	// callTimeout bounds one question to the service manager. It answers in
+const unitPrefix = "/org/freedesktop/systemd1/unit/"
+
+// options are what tests change; the zero value is what an installed machine has.
+type options struct {
+	// private is systemd's own bus for root, which needs no dbus-daemon.
+	private string
+	// timeout bounds one question to the service manager. It answers in
 	// milliseconds; when it does not, it is busy or gone.
-	callTimeout = 5 * time.Second
+	timeout time.Duration
+}
 
-	// privateSocket is systemd's own bus for root, which needs no dbus-daemon.
-	privateSocket = "unix:path=/run/systemd/private"
-
-	unitInterface = "org.freedesktop.systemd1.Unit"
-	unitPrefix    = "/org/freedesktop/systemd1/unit/"
-)
+func (o options) orDefault() options {
+	return options{
+		private: cmp.Or(o.private, "unix:path=/run/systemd/private"),
+		timeout: cmp.Or(o.timeout, 5*time.Second),
+	}
+}
 
 // conn is one connection: go-systemd's for calls and jobs, and the signals of
 // its second half.
@@ -45,6 +52,7 @@ type conn struct {
 	signals chan *dbus.Signal
 	lost    <-chan struct{} // closed when the bus went away
 	hangUp  context.CancelFunc
+	timeout time.Duration // for one question
 }
 
 // Close ends the connection.
@@ -55,16 +63,17 @@ func (c *conn) Close() {
 
 // connect dials the system bus, or the private socket when that fails and we
 // are root. The connection lives until it is closed or ctx ends.
-func connect(ctx context.Context) (*conn, error) {
-	c, busErr := connectTo(ctx, dbus.ConnectSystemBus)
+func connect(ctx context.Context, o options) (*conn, error) {
+	o = o.orDefault()
+	c, busErr := connectTo(ctx, o.timeout, dbus.ConnectSystemBus)
 	if busErr == nil {
 		return c, nil
 	}
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("connecting to the system bus: %w", busErr)
 	}
-	c, err := connectTo(ctx, func(opts ...dbus.ConnOption) (*dbus.Conn, error) {
-		bus, err := dbus.Dial(privateSocket, opts...)
+	c, err := connectTo(ctx, o.timeout, func(opts ...dbus.ConnOption) (*dbus.Conn, error) {
+		bus, err := dbus.Dial(o.private, opts...)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +89,7 @@ func connect(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-func connectTo(ctx context.Context, dial func(...dbus.ConnOption) (*dbus.Conn, error)) (*conn, error) {
+func connectTo(ctx context.Context, timeout time.Duration, dial func(...dbus.ConnOption) (*dbus.Conn, error)) (*conn, error) {
 	type result struct {
 		c   *conn
 		err error
@@ -100,7 +109,7 @@ func connectTo(ctx context.Context, dial func(...dbus.ConnOption) (*dbus.Conn, e
 		}
 		signals := make(chan *dbus.Signal, 256)
 		last.Signal(signals)
-		done <- result{c: &conn{Conn: c, signals: signals, lost: last.Context().Done(), hangUp: hangUp}, err: subscribe(connCtx, last)}
+		done <- result{c: &conn{Conn: c, signals: signals, lost: last.Context().Done(), hangUp: hangUp, timeout: timeout}, err: subscribe(connCtx, last)}
 	}()
 	select {
 	case r := <-done:
@@ -109,7 +118,7 @@ func connectTo(ctx context.Context, dial func(...dbus.ConnOption) (*dbus.Conn, e
 			return nil, r.err
 		}
 		return r.c, nil
-	case <-time.After(callTimeout): // a bus that accepts but does not answer
+	case <-time.After(timeout): // a bus that accepts but does not answer
 		hangUp()
 		return nil, errors.New("no answer")
 	case <-ctx.Done():
@@ -124,8 +133,6 @@ func whoWeAre() dbus.Auth { return dbus.AuthExternal(strconv.Itoa(os.Getuid())) 
 // subscribe asks for the property changes of units and for finished jobs. On
 // the private socket there is nobody to match, and all signals come anyway.
 func subscribe(ctx context.Context, bus *dbus.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	if unique := bus.Names()[0]; unique != "" { // empty when nobody was there to say Hello to
 		err := bus.AddMatchSignalContext(ctx,
 			dbus.WithMatchSender("org.freedesktop.systemd1"),
@@ -146,7 +153,7 @@ func subscribe(ctx context.Context, bus *dbus.Conn) error {
 // unit reads everything about one unit. A unit that systemd does not know has
 // LoadState not-found.
 func (c *conn) unit(ctx context.Context, name string) (api.Unit, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	// All interfaces in one answer: read one after the other, they could belong
 	// to two different runs.
@@ -181,7 +188,7 @@ func (c *conn) unit(ctx context.Context, name string) (api.Unit, error) {
 // list names the loaded units that match one of the patterns, plus the
 // patterns that are plain names, loaded or not.
 func (c *conn) list(ctx context.Context, patterns []string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var names, globs []string
 	for _, p := range patterns {

@@ -24,6 +24,8 @@ var errLost = errors.New("the bus connection was lost")
 type Watcher struct {
 	Patterns []string // unit names or shell globs
 	Log      *slog.Logger
+
+	options options
 }
 
 // Watch calls seen with all units at the start and then every PassInterval,
@@ -62,7 +64,7 @@ func (w *Watcher) Watch(ctx context.Context, seen func(at time.Time, units []api
 }
 
 func (w *Watcher) watchOnce(ctx context.Context, seen func(time.Time, []api.Unit)) error {
-	c, err := connect(ctx)
+	c, err := connect(ctx, w.options)
 	if err != nil {
 		return err
 	}
@@ -137,6 +139,6 @@ func (w *Watcher) changed(s *dbus.Signal, more <-chan *dbus.Signal) (names []str
 func (w *Watcher) watches(name string) bool {
 	return slices.ContainsFunc(w.Patterns, func(p string) bool {
 		ok, _ := path.Match(p, name)
-		return ok
+		return ok || p == name // a name may hold \x2d
 	})
 }
