@@ -161,7 +161,7 @@ func idle(ctx context.Context) (table, error) {
 	if err != nil {
 		return t, err
 	}
-	page, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(dashboardURL, "http")+"/api/metrics/live-stream", nil) //nolint:bodyclose // Dial says that it needs no closing
+	page, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(dashboardURL, "http")+"/api/metrics/live-stream", nil)
 	if err != nil {
 		return t, fmt.Errorf("opening the live stream: %w", err)
 	}

@@ -65,8 +65,11 @@ func TestReloadTakesGoodConfigurationAndRefusesBad(t *testing.T) {
 				return err
 			}
 			eventually(t, 15*time.Second, func() error {
-				if err := b.get("/api/metrics/live", &next); err != nil || !next.Timestamp.After(first.Timestamp) {
-					return fmt.Errorf("still %+v, %v", next, err)
+				if err := b.get("/api/metrics/live", &next); err != nil {
+					return err
+				}
+				if !next.Timestamp.After(first.Timestamp) {
+					return fmt.Errorf("still %+v", next)
 				}
 				return nil
 			})
