@@ -43,6 +43,10 @@ type Healer interface {
 // Serve offers h on the system bus until ctx ends. While there is no bus it
 // tries again every 5 s; the healer works without.
 func Serve(ctx context.Context, h Healer, log *slog.Logger) error {
+	return serveAgain(ctx, h, log, 5*time.Second)
+}
+
+func serveAgain(ctx context.Context, h Healer, log *slog.Logger, pause time.Duration) error {
 	away := false
 	for {
 		err := serve(ctx, h, func() { away = false })
@@ -56,7 +60,7 @@ func Serve(ctx context.Context, h Healer, log *slog.Logger) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(5 * time.Second):
+		case <-time.After(pause):
 		}
 	}
 }

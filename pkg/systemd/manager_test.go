@@ -10,7 +10,7 @@ import (
 	sd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
 
-	"github.com/arasul/arasul/pkg/systemd/bustest"
+	"github.com/arasul/arasul/pkg/systemd/testbus"
 )
 
 const (
@@ -46,7 +46,7 @@ func running() map[string]any {
 	}
 }
 
-func newManager(t *testing.T, bus *bustest.Bus) *fakeManager {
+func newManager(t *testing.T, bus *testbus.Bus) *fakeManager {
 	t.Helper()
 	m := &fakeManager{t: t, units: map[string]map[string]any{}, reads: map[string]int{}, jobs: map[string]string{}, gate: make(chan struct{})}
 	close(m.gate)
@@ -55,7 +55,7 @@ func newManager(t *testing.T, bus *bustest.Bus) *fakeManager {
 }
 
 // join puts the manager on the bus, again after the bus was killed.
-func (m *fakeManager) join(bus *bustest.Bus) {
+func (m *fakeManager) join(bus *testbus.Bus) {
 	m.t.Helper()
 	conn := bus.Connect()
 	m.mu.Lock()

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/arasul/arasul/pkg/api"
-	"github.com/arasul/arasul/pkg/systemd/bustest"
+	"github.com/arasul/arasul/pkg/systemd/testbus"
 )
 
 const (
@@ -27,7 +27,7 @@ const (
 // alone keeps a test off the service manager of the machine it runs on.
 func alone(t *testing.T) options {
 	t.Helper()
-	return options{private: "unix:path=" + filepath.Join(t.TempDir(), "none"), timeout: time.Second}
+	return options{private: "unix:path=" + filepath.Join(t.TempDir(), "none"), timeout: 500 * time.Millisecond}
 }
 
 // looks are what a running Watcher has seen.
@@ -106,7 +106,7 @@ func (l *looks) wantNames(want ...string) {
 }
 
 func TestFirstLookShowsAllUnitsWhole(t *testing.T) {
-	m := newManager(t, bustest.New(t))
+	m := newManager(t, testbus.New(t))
 	m.set(metricsUnit, nil, 0)
 	m.set("ssh.service", nil, 0)
 	l := watch(t, metricsUnit, "arasul-missing.service")
@@ -123,7 +123,7 @@ func TestFirstLookShowsAllUnitsWhole(t *testing.T) {
 }
 
 func TestGlobsAreAnsweredByTheManager(t *testing.T) {
-	m := newManager(t, bustest.New(t))
+	m := newManager(t, testbus.New(t))
 	for _, name := range []string{metricsUnit, stickUnit, "ssh.service"} {
 		m.set(name, map[string]any{"Type": "oneshot"}, 0)
 	}
@@ -133,7 +133,7 @@ func TestGlobsAreAnsweredByTheManager(t *testing.T) {
 // Proves HEAL: a crash is noticed when it happens, not at the next tick. Names
 // come escaped in object paths: arasul_2dusb_40sda1_2eservice.
 func TestChangeIsSeenAtOnce(t *testing.T) {
-	m := newManager(t, bustest.New(t))
+	m := newManager(t, testbus.New(t))
 	for _, name := range []string{metricsUnit, stickUnit, `a\x2db.service`} {
 		m.set(name, nil, 0)
 		l := watch(t, name)
@@ -147,7 +147,7 @@ func TestChangeIsSeenAtOnce(t *testing.T) {
 }
 
 func TestUnitsOfOthersAreNotRead(t *testing.T) {
-	m := newManager(t, bustest.New(t))
+	m := newManager(t, testbus.New(t))
 	for _, name := range []string{metricsUnit, "ssh.service"} {
 		m.set(name, nil, 0)
 	}
@@ -164,7 +164,7 @@ func TestUnitsOfOthersAreNotRead(t *testing.T) {
 // What changes while a look is under way is looked at once more, however often
 // it is signalled.
 func TestSignalsThatWaitAreAnsweredByOneRead(t *testing.T) {
-	m := newManager(t, bustest.New(t))
+	m := newManager(t, testbus.New(t))
 	m.set(metricsUnit, nil, 0)
 	l := watch(t, metricsUnit)
 	l.next(5 * time.Second)
@@ -181,6 +181,7 @@ func TestSignalsThatWaitAreAnsweredByOneRead(t *testing.T) {
 	release()
 	l.next(time.Second)
 	got := l.next(time.Second)
+	time.Sleep(50 * time.Millisecond) // for reads that should not be
 	if got[0].SubState != "running" || got[0].Restarts != 2 {
 		t.Errorf("seen %+v, want it running after two restarts", got)
 	}
@@ -191,7 +192,7 @@ func TestSignalsThatWaitAreAnsweredByOneRead(t *testing.T) {
 
 // Proves HEAL-6: works with D-Bus down, and sees everything when it is back.
 func TestBusThatComesBackIsTakenUpAgain(t *testing.T) {
-	bus := bustest.New(t)
+	bus := testbus.New(t)
 	m := newManager(t, bus)
 	m.set(metricsUnit, nil, 0)
 	l := watch(t, metricsUnit)
@@ -217,7 +218,7 @@ func TestBusThatComesBackIsTakenUpAgain(t *testing.T) {
 }
 
 func TestManagerThatNeverAnswersIsGivenUp(t *testing.T) {
-	m := newManager(t, bustest.New(t))
+	m := newManager(t, testbus.New(t))
 	m.set(metricsUnit, nil, 0)
 	l := watch(t, metricsUnit)
 	l.next(5 * time.Second)
@@ -234,7 +235,7 @@ func TestManagerThatNeverAnswersIsGivenUp(t *testing.T) {
 }
 
 func TestFrozenBusIsGivenUp(t *testing.T) {
-	bus := bustest.New(t)
+	bus := testbus.New(t)
 	bus.Freeze()
 	defer bus.Thaw()
 	begin := time.Now()
@@ -259,7 +260,7 @@ func newHands(t *testing.T) *Hands {
 }
 
 func TestRestartClearsTheStartLimitFirst(t *testing.T) {
-	m := newManager(t, bustest.New(t))
+	m := newManager(t, testbus.New(t))
 	m.jobsEnd(metricsUnit, "done")
 	if err := newHands(t).Restart(t.Context(), metricsUnit); err != nil {
 		t.Fatal(err)
@@ -271,7 +272,7 @@ func TestRestartClearsTheStartLimitFirst(t *testing.T) {
 }
 
 func TestStopStartWaitsForTheStop(t *testing.T) {
-	m := newManager(t, bustest.New(t))
+	m := newManager(t, testbus.New(t))
 	m.jobsEnd(metricsUnit, "done")
 	h := newHands(t)
 	if err := h.StopStart(t.Context(), metricsUnit); err != nil {
@@ -291,7 +292,7 @@ func TestStopStartWaitsForTheStop(t *testing.T) {
 }
 
 func TestJobThatIsNotDoneIsAnErrorThatNamesTheResult(t *testing.T) {
-	m := newManager(t, bustest.New(t))
+	m := newManager(t, testbus.New(t))
 	h := newHands(t)
 	for _, result := range []string{"failed", "timeout", "canceled", "dependency", "skipped"} {
 		m.jobsEnd(metricsUnit, result)
@@ -307,7 +308,7 @@ func TestJobThatIsNotDoneIsAnErrorThatNamesTheResult(t *testing.T) {
 }
 
 func TestJobThatNeverEndsIsBoundedByTheContext(t *testing.T) {
-	m := newManager(t, bustest.New(t))
+	m := newManager(t, testbus.New(t))
 	m.jobsEnd(metricsUnit, "")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -317,7 +318,7 @@ func TestJobThatNeverEndsIsBoundedByTheContext(t *testing.T) {
 }
 
 func TestHandsNoticeThatTheBusDiedAndConnectAnew(t *testing.T) {
-	bus := bustest.New(t)
+	bus := testbus.New(t)
 	m := newManager(t, bus)
 	m.jobsEnd(metricsUnit, "")
 	h := newHands(t)
@@ -349,7 +350,7 @@ func TestHandsNoticeThatTheBusDiedAndConnectAnew(t *testing.T) {
 // A bus that hangs is not believed in any more: the next attempt dials anew,
 // and may find the private socket.
 func TestHandsLetGoOfABusThatHangs(t *testing.T) {
-	bus := bustest.New(t)
+	bus := testbus.New(t)
 	m := newManager(t, bus)
 	m.jobsEnd(metricsUnit, "done")
 	h := newHands(t)

@@ -1,8 +1,8 @@
-// Package bustest gives a test a D-Bus system bus of its own: a real
+// Package testbus gives a test a D-Bus system bus of its own: a real
 // dbus-daemon (Debian's package dbus) that can die, freeze and come back.
 //
 // It does not put anything on the bus.
-package bustest
+package testbus
 
 import (
 	"bytes"
