@@ -161,9 +161,10 @@ func fetchPeers(ctx context.Context) ([]string, error) {
 }
 
 // describe says on what all of this was measured.
-func (h *host) describe(ctx context.Context) string {
+func describe(ctx context.Context) string {
 	kernel, _ := run(ctx, nil, "uname", "-rm")
 	cpu, _ := run(ctx, nil, "sed", "-n", `s/^model name[^:]*: *//p;T;q`, "/proc/cpuinfo")
-	return fmt.Sprintf("%s, %d cores (%s), kernel %s, machine: Debian 12 in a container.",
-		time.Now().Format(time.DateOnly), runtime.NumCPU(), cpu, kernel)
+	commit, _ := run(ctx, nil, "git", "log", "-1", "--format=%h")
+	return fmt.Sprintf("%s, %d cores (%s), kernel %s, machine: Debian 12 in a container. Package built from %s.",
+		time.Now().Format(time.DateOnly), runtime.NumCPU(), cpu, kernel, commit)
 }

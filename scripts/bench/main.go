@@ -67,7 +67,7 @@ func measure(ctx context.Context, deb string) error {
 	wanted := strings.Fields(os.Getenv("BENCH_PARTS"))
 	h := &host{deb: deb}
 	defer h.close()
-	fmt.Println(h.describe(ctx))
+	fmt.Println(describe(ctx))
 	failed := 0
 	for _, p := range parts {
 		if len(wanted) > 0 && !slices.Contains(wanted, p.name) {
