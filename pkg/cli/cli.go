@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/pelletier/go-toml/v2"
 
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/config"
@@ -81,7 +82,6 @@ func Run(ctx context.Context, env Env, args []string) (code int) {
 	parser, err := kong.New(&c,
 		kong.Name("arasul"),
 		kong.Description("The local AI appliance: see how it does, and steer it."),
-		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(env.Stdout, env.Stderr),
 		kong.Vars{"version": version.Version, "config": config.Path},
@@ -92,8 +92,12 @@ func Run(ctx context.Context, env Env, args []string) (code int) {
 		panic("cli: " + err.Error()) // the struct above is wrong
 	}
 	defer func() {
-		if e, ok := recover().(exit); ok {
+		switch e := recover().(type) {
+		case nil:
+		case exit:
 			code = int(e)
+		default:
+			panic(e)
 		}
 	}()
 	k, err := parser.Parse(args)
@@ -135,7 +139,7 @@ func (s *statusCmd) Run(ctx context.Context, c *commands, env *Env) error {
 			return err
 		}
 		if err != nil {
-			fmt.Fprintf(env.Stdout, "%s  out of reach: %v\n", time.Now().Format(time.TimeOnly), err)
+			fmt.Fprintf(env.Stderr, "%s  out of reach: %v\n", time.Now().Format(time.TimeOnly), err)
 		}
 		select {
 		case <-ctx.Done():
@@ -218,12 +222,16 @@ func (configShowCmd) Run(c *commands, env *Env) error {
 		fmt.Fprintln(env.Stderr, err)
 		return exit(78)
 	}
-	if c.JSON {
-		return env.printJSON(cfg)
-	}
 	text, err := cfg.TOML()
 	if err != nil {
 		return err
+	}
+	if c.JSON { // with the keys and values of the file
+		var keys map[string]any
+		if err := toml.Unmarshal(text, &keys); err != nil {
+			return err
+		}
+		return env.printJSON(keys)
 	}
 	_, err = env.Stdout.Write(text)
 	return err

@@ -33,7 +33,11 @@ func printStatus(w io.Writer, s api.SystemStatus, services []api.Service) {
 
 // printHealer says what the healer is at and what it did.
 func printHealer(w io.Writer, s api.HealerStatus, incidents []api.Incident) {
-	fmt.Fprintf(w, "mode %s, last check %s ago, %d open\n", s.Mode, span(s.Timestamp.Sub(s.LastCheck)), s.Open)
+	checked := "no check yet"
+	if !s.LastCheck.IsZero() {
+		checked = "last check " + span(s.Timestamp.Sub(s.LastCheck)) + " ago"
+	}
+	fmt.Fprintf(w, "mode %s, %s, %d open\n", s.Mode, checked, s.Open)
 	if s.Maintenance {
 		fmt.Fprintln(w, "maintenance is on: nothing will be repaired")
 	}

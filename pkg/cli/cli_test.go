@@ -1,0 +1,266 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/client"
+	"github.com/arasul/arasul/pkg/config"
+)
+
+var update = flag.Bool("update", false, "write the outputs in testdata/*.txt anew")
+
+// TestScripts types what testdata/*.txt says, and wants what stands below it:
+//
+//	# a comment
+//	@dashboard critical     the dashboard answers testdata/dashboard/critical
+//	@healer busy            the healer answers testdata/healer/busy
+//	$ arasul status         what is typed, and indented its output,
+//		CRITICAL  box …
+//		2> a line of standard error
+//		[1]                 the exit code, unless it is 0
+func TestScripts(t *testing.T) {
+	local := time.Local
+	time.Local = time.UTC
+	defer func() { time.Local = local }()
+	scripts, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("scripts: %q, %v", scripts, err)
+	}
+	for _, path := range scripts {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := play(t, string(want))
+			if *update {
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
+				t.Errorf("%s (-want +got), -update accepts it:\n%s", path, diff)
+			}
+		})
+	}
+}
+
+// play carries out a script and returns it with the outputs that came.
+func play(t *testing.T, script string) string {
+	t.Helper()
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := t.TempDir()
+	paths := strings.NewReplacer(here+"/", "", run, "/run/arasul")
+	env := Env{Database: database{}}
+	var out strings.Builder
+	for line := range strings.Lines(script) {
+		if strings.HasPrefix(line, "\t") {
+			continue // what came out another time
+		}
+		out.WriteString(line)
+		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch word {
+		case "@dashboard":
+			env.Dashboard = newDashboard(t, filepath.Join(run, rest+".sock"), filepath.Join("testdata/dashboard", rest))
+		case "@healer":
+			env.Healer = healer(filepath.Join("testdata/healer", rest))
+		case "$":
+			var stdout, stderr bytes.Buffer
+			env.Stdout, env.Stderr = &stdout, &stderr
+			code := Run(t.Context(), env, strings.Fields(rest)[1:])
+			for l := range strings.Lines(stdout.String()) {
+				out.WriteString("\t" + paths.Replace(l))
+			}
+			for l := range strings.Lines(stderr.String()) {
+				out.WriteString("\t2> " + paths.Replace(l))
+			}
+			if code != 0 {
+				fmt.Fprintf(&out, "\t[%d]\n", code)
+			}
+		}
+	}
+	return out.String()
+}
+
+// newDashboard is a client of a server on a unix socket that answers
+// GET /api/x with the file api/x.json in dir. Without dir there is no server.
+func newDashboard(t *testing.T, socket, dir string) *client.Client {
+	t.Helper()
+	if _, err := os.Stat(dir); err != nil {
+		return client.New(socket)
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{
+		ReadHeaderTimeout: time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.ServeFile(w, r, filepath.Join(dir, r.URL.Path+".json"))
+		}),
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close(); <-done })
+	return client.New(socket)
+}
+
+// healer answers what lies in its folder; without a folder it is away.
+type healer string
+
+func (h healer) Status(context.Context) (s api.HealerStatus, err error) {
+	return s, readJSON(filepath.Join(string(h), "status.json"), &s)
+}
+
+func (h healer) Incidents(_ context.Context, limit int) (list []api.Incident, err error) {
+	err = readJSON(filepath.Join(string(h), "incidents.json"), &list)
+	return list[:min(limit, len(list))], err
+}
+
+func (h healer) SetMaintenance(context.Context, bool) error {
+	_, err := os.Stat(string(h))
+	return err
+}
+
+// readJSON reads strictly: a script must not go on with a field that the API
+// does not have any more.
+func readJSON(path string, v any) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	d := json.NewDecoder(f)
+	d.DisallowUnknownFields()
+	return d.Decode(v)
+}
+
+// database has no server.
+type database struct{}
+
+func (database) Init() error { return nil }
+func (database) Exec() error { return errors.New("there is no server here") }
+func (database) Provision(c *config.Config) error {
+	return fmt.Errorf("there is no server at %s", c.Database.DSN)
+}
+
+// What the dashboard answers in the scripts is what the API has.
+func TestRecordedAnswersAreUpToDate(t *testing.T) {
+	for _, name := range []string{"critical", "well"} {
+		dir := filepath.Join("testdata/dashboard", name, "api")
+		var list struct {
+			Services  []api.Service
+			Timestamp time.Time
+		}
+		if err := errors.Join(readJSON(dir+"/system/status.json", &api.SystemStatus{}), readJSON(dir+"/services.json", &list)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestShownConfigurationIsAFileThatShowsTheSame(t *testing.T) {
+	show := func(path string) []byte {
+		var stdout bytes.Buffer
+		if code := Run(t.Context(), Env{Stdout: &stdout, Stderr: os.Stderr}, []string{"config", "show", "--config", path}); code != 0 {
+			t.Fatalf("exit code %d", code)
+		}
+		return stdout.Bytes()
+	}
+	first := show("testdata/config/good.toml")
+	again := filepath.Join(t.TempDir(), "again.toml")
+	if err := os.WriteFile(again, first, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(first), string(show(again))); diff != "" {
+		t.Errorf("shown, read and shown again:\n%s", diff)
+	}
+}
+
+// A bug must not look like success.
+func TestPanicIsNotSwallowed(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	Run(t.Context(), Env{Stdout: os.Stdout, Stderr: os.Stderr}, []string{"status"}) // without a dashboard
+}
+
+// moods is a dashboard with another state at each question, "" being away. It
+// ends the watching with the last.
+type moods struct {
+	stop   context.CancelFunc
+	states []api.Overall
+}
+
+func (m *moods) GetJSON(_ context.Context, _ string, answer any) error {
+	status, ok := answer.(*api.SystemStatus)
+	if !ok {
+		return nil
+	}
+	status.Status = m.states[0]
+	m.states = m.states[1:]
+	if len(m.states) == 0 {
+		m.stop()
+	}
+	if status.Status == "" {
+		return errors.New("connection refused")
+	}
+	return nil
+}
+
+func TestWatchingGoesOnOverErrorsUntilInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		var stdout, stderr bytes.Buffer
+		env := Env{Stdout: &stdout, Stderr: &stderr, Dashboard: &moods{stop, []api.Overall{api.Critical, "", api.OK}}}
+		begin := time.Now()
+		if code := Run(ctx, env, []string{"status", "--watch"}); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		if d := time.Since(begin); d != 4*time.Second {
+			t.Errorf("three looks took %s, want 4s", d)
+		}
+		if out := stdout.String(); !strings.HasPrefix(out, "CRITICAL") || !strings.Contains(out, "\nOK") {
+			t.Errorf("stdout %q", out)
+		}
+		if !strings.Contains(stderr.String(), "out of reach") {
+			t.Errorf("stderr %q", &stderr)
+		}
+	})
+}
+
+func TestSpansAreRoundedForPeople(t *testing.T) {
+	for want, d := range map[string]time.Duration{
+		"4ms":      4200 * time.Microsecond,
+		"1.5s":     1499 * time.Millisecond,
+		"1m05s":    65 * time.Second,
+		"2h03m":    2*time.Hour + 3*time.Minute + 59*time.Second,
+		"47h59m":   48*time.Hour - time.Second,
+		"3 days":   74 * time.Hour,
+		"106 days": 106*24*time.Hour + time.Hour,
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}
