@@ -82,7 +82,7 @@ func play(t *testing.T, script string) string {
 		case "@dashboard":
 			env.Dashboard = newDashboard(t, filepath.Join(run, rest+".sock"), filepath.Join("testdata/dashboard", rest))
 		case "@healer":
-			env.Healer = healer(filepath.Join("testdata/healer", rest))
+			env.Healer = &healer{dir: filepath.Join("testdata/healer", rest)}
 		case "$":
 			var stdout, stderr bytes.Buffer
 			env.Stdout, env.Stderr = &stdout, &stderr
@@ -124,20 +124,27 @@ func newDashboard(t *testing.T, socket, dir string) *client.Client {
 	return client.New(socket)
 }
 
-// healer answers what lies in its folder; without a folder it is away.
-type healer string
-
-func (h healer) Status(context.Context) (s api.HealerStatus, err error) {
-	return s, readJSON(filepath.Join(string(h), "status.json"), &s)
+// healer answers what lies in its folder, but for its switch; without a folder
+// it is away.
+type healer struct {
+	dir         string
+	maintenance bool
 }
 
-func (h healer) Incidents(_ context.Context, limit int) (list []api.Incident, err error) {
-	err = readJSON(filepath.Join(string(h), "incidents.json"), &list)
+func (h *healer) Status(context.Context) (s api.HealerStatus, err error) {
+	err = readJSON(filepath.Join(h.dir, "status.json"), &s)
+	s.Maintenance = h.maintenance
+	return s, err
+}
+
+func (h *healer) Incidents(_ context.Context, limit int) (list []api.Incident, err error) {
+	err = readJSON(filepath.Join(h.dir, "incidents.json"), &list)
 	return list[:min(limit, len(list))], err
 }
 
-func (h healer) SetMaintenance(context.Context, bool) error {
-	_, err := os.Stat(string(h))
+func (h *healer) SetMaintenance(_ context.Context, on bool) error {
+	h.maintenance = on
+	_, err := os.Stat(h.dir)
 	return err
 }
 
