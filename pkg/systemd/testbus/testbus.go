@@ -67,6 +67,7 @@ func (b *Bus) Start() {
 	_ = os.Remove(b.socket())
 	b.cmd = exec.Command("dbus-daemon", "--nofork", "--nopidfile", "--config-file="+b.file())
 	b.cmd.Stdout, b.cmd.Stderr = &b.output, &b.output
+	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the test panics
 	if err := b.cmd.Start(); err != nil {
 		b.t.Fatal(err)
 	}
