@@ -81,7 +81,11 @@ func (b *bed) healed(i incident, fault, action string, since time.Time) {
 		}
 		return nil
 	})
-	if row.String() != i.String() || row.FaultAt.Sub(i.FaultAt).Abs() > time.Microsecond || row.VerifiedAt.Sub(*i.VerifiedAt).Abs() > time.Microsecond {
+	if row.RecoveredAt == nil || row.VerifiedAt == nil {
+		b.t.Fatalf("times are missing in PostgreSQL: %+v", row)
+	}
+	if row.String() != i.String() || row.FaultAt.Sub(i.FaultAt).Abs() > time.Microsecond ||
+		row.RecoveredAt.Sub(*i.RecoveredAt).Abs() > time.Microsecond || row.VerifiedAt.Sub(*i.VerifiedAt).Abs() > time.Microsecond {
 		b.t.Errorf("PostgreSQL has\n%v, the page has\n%v", row, i)
 	}
 	if n := b.sql("SELECT count(*) FROM service_failures WHERE incident = '" + i.ID + "'"); n != fmt.Sprint(i.Count) {
