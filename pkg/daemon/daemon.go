@@ -84,6 +84,7 @@ func Run(ctx context.Context, name string, args []string, stdout, stderr io.Writ
 	}
 
 	d := &Daemon{Name: name, Log: NewLogger(stderr), ready: make(chan struct{}), start: time.Now()}
+	slog.SetDefault(d.Log) // what net/http has to say gets a priority, too
 	d.watchdog, _ = sd.SdWatchdogEnabled(false)
 	cfg, err := config.Load(*path)
 	if err != nil {

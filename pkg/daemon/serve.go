@@ -12,9 +12,10 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 )
 
-// shutdownGrace is how long open requests may finish after SIGTERM. Streams
-// end at once: their request context is the daemon's.
-const shutdownGrace = 5 * time.Second
+const (
+	drain         = 500 * time.Millisecond // an ordinary answer takes less than 200 ms (spec API)
+	shutdownGrace = 5 * time.Second
+)
 
 // Listeners returns the sockets that systemd passed under the given
 // FileDescriptorName. It is an error when there is none: a daemon that is
@@ -48,17 +49,20 @@ func ListenUnix(path string, mode os.FileMode) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve answers HTTP on the listener until ctx ends, then lets open requests
-// finish for up to five seconds. Headers are limited to 64 KiB and must arrive
+// Serve answers HTTP on the listener until ctx ends. Then requests under way
+// have half a second to finish before their contexts end, which is what streams
+// wait for, and five until they are cut off. Headers are limited to 64 KiB and must arrive
 // within 5 s; bodies and answers are the handler's to limit, since some are
 // streams.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	requests, release := context.WithCancel(context.WithoutCancel(ctx))
+	defer release()
 	server := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
+		BaseContext:       func(net.Listener) context.Context { return requests },
 	}
 	ended := make(chan struct{})
 	var failure error
@@ -71,6 +75,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		return fmt.Errorf("serving %s: %w", l.Addr(), failure)
 	case <-ctx.Done():
 	}
+	defer time.AfterFunc(drain, release).Stop()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	if err := server.Shutdown(grace); err != nil {

@@ -91,6 +91,7 @@ func New(o Options) *Healer {
 		}
 	}
 	h.state = state.clone()
+	h.state.distrustFuture(time.Now(), o.Policy.Down.Retry.Std())
 	return h
 }
 
@@ -151,9 +152,18 @@ func (h *Healer) Reload(p *Policy, mode string) {
 }
 
 // SetMaintenance takes the healer's hands off, or puts them back on. Watching
-// and recording go on.
+// and recording go on. It returns when that is in force and saved.
 func (h *Healer) SetMaintenance(ctx context.Context, on bool) error {
-	return h.observe(ctx, Observation{At: time.Now(), Maintenance: &on})
+	done := make(chan struct{})
+	if err := h.observe(ctx, Observation{At: time.Now(), Maintenance: &on, taken: done}); err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (h *Healer) observe(ctx context.Context, o Observation) error {
@@ -187,6 +197,9 @@ func (h *Healer) decide(ctx context.Context, g *errgroup.Group, alive func()) er
 			o.At = time.Now()
 		}
 		h.step(ctx, g, o)
+		if o.taken != nil {
+			close(o.taken)
+		}
 		alive()
 		// From the moment of the decision: what fell due since, while the
 		// state was written, is due at once.

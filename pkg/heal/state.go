@@ -73,6 +73,8 @@ type Observation struct {
 	Maintenance *bool      `json:"maintenance,omitempty"` // an operator asked for hands off, or back on
 
 	Mirrored map[string]uint64 `json:"mirrored,omitempty"` // PostgreSQL has these revisions of incidents
+
+	taken chan struct{} // closed when it was taken in; nil when nobody waits
 }
 
 // clone copies s so deeply that what Reduce does to the copy leaves s alone.
@@ -107,6 +109,22 @@ func (s *State) check() error {
 		}
 	}
 	return nil
+}
+
+// distrustFuture brings times of a state that was saved under a clock which ran
+// ahead back to now. Longest is the longest that anything is waited for.
+func (s *State) distrustFuture(now time.Time, longest time.Duration) {
+	for i := range s.Incidents {
+		inc := &s.Incidents[i]
+		for _, t := range []*time.Time{&inc.Deadline, &inc.NotBefore} {
+			if limit := now.Add(longest); t.After(limit) {
+				*t = limit
+			}
+		}
+	}
+	for unit, times := range s.Spent {
+		s.Spent[unit] = slices.DeleteFunc(times, func(t time.Time) bool { return t.After(now) })
+	}
 }
 
 // Wake returns the moment after now at which Reduce should be called even if
