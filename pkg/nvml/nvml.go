@@ -51,7 +51,11 @@ func Library() nv.Interface { return nv.New() }
 // Open loads the library and finds the GPUs. It fails when there is no driver,
 // or no GPU.
 func Open(lib nv.Interface) (*Client, error) {
-	if ret := lib.Init(); ret != nv.SUCCESS {
+	switch ret := lib.Init(); ret {
+	case nv.SUCCESS:
+	case nv.ERROR_LIBRARY_NOT_FOUND:
+		return nil, fmt.Errorf("no NVIDIA driver (%w)", ret)
+	default:
 		return nil, fmt.Errorf("starting NVML: %w", ret)
 	}
 	c := &Client{lib: lib, known: map[string]bool{}}
