@@ -86,8 +86,8 @@ func (s SMI) run(ctx context.Context, args ...string) (output string, stuck bool
 	case err = <-ended:
 	case <-ctx.Done():
 		select {
-		case <-ended:
-			err = fmt.Errorf("no answer within %s", timeout)
+		case err = <-ended:
+			err = fmt.Errorf("no answer within %s, then %w", timeout, err)
 		case <-time.After(killGrace):
 			return "", true, errors.New("nvidia-smi hangs in the kernel and cannot be ended")
 		}
