@@ -87,7 +87,9 @@ func (s SMI) run(ctx context.Context, args ...string) (output string, stuck bool
 	case <-ctx.Done():
 		select {
 		case err = <-ended:
-			err = fmt.Errorf("no answer within %s, then %w", timeout, err)
+			if err != nil {
+				err = fmt.Errorf("no answer within %s, then %w", timeout, err)
+			}
 		case <-time.After(killGrace):
 			return "", true, errors.New("nvidia-smi hangs in the kernel and cannot be ended")
 		}
