@@ -1,11 +1,9 @@
 package gpu1
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"log/slog"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -13,29 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/systemd/testbus"
 )
-
-// bus is a real dbus-daemon that is ours alone, in place of the system's.
-func bus(t *testing.T) {
-	t.Helper()
-	cmd := exec.Command("dbus-daemon", "--session", "--nofork", "--print-address")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v (apt-get install dbus)", err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	address, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", strings.TrimSpace(address))
-}
 
 // gpu remembers what it was asked.
 type gpu struct{ asked chan string }
@@ -61,7 +38,7 @@ func (g gpu) Reset(_ context.Context, id string) error {
 
 // Proves GPU-3.
 func TestWhatIsAskedOverTheBusArrives(t *testing.T) {
-	bus(t)
+	testbus.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	g := gpu{make(chan string, 1)}
 	served := make(chan error, 1)
@@ -101,7 +78,7 @@ func TestWhatIsAskedOverTheBusArrives(t *testing.T) {
 }
 
 func TestNobodyOnTheBusIsAnError(t *testing.T) {
-	bus(t)
+	testbus.New(t)
 	if err := (Client{}).UncapClocks(t.Context()); err == nil {
 		t.Error("no error")
 	}
