@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/gpu"
 	"github.com/arasul/arasul/pkg/gpu1"
@@ -45,11 +46,32 @@ func run(ctx context.Context, d *daemon.Daemon) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return w.Run(ctx, d.Alive) })
+	g.Go(func() error {
+		said := ""
+		return w.Run(ctx, func() {
+			d.Alive()
+			if line := summary(w.Status()); line != said {
+				d.Status(line)
+				said = line
+			}
+		})
+	})
 	g.Go(func() error { return gpu1.Serve(ctx, w, d.Log) })
 	g.Go(func() error { return daemon.Serve(ctx, socket, w.Handler()) })
-	d.Ready("watching")
+	d.Ready("looking for a GPU")
 	return g.Wait()
+}
+
+// summary is the line that systemctl status shows.
+func summary(s api.GPUStatus) string {
+	switch {
+	case s.Backend == api.GPUNone:
+		return "no GPU: " + s.Reason
+	case len(s.Problems) > 0:
+		return s.Problems[0].GPU + ": " + s.Problems[0].Message
+	default:
+		return fmt.Sprintf("watching %d GPUs through %s", len(s.GPUs), s.Backend)
+	}
 }
 
 func openJetson() (*gpu.Backend, error) {
