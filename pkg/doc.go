@@ -12,13 +12,17 @@
 //
 //	edges      client       HTTP over unix sockets
 //	           daemon       the life of a process under systemd
+//	           gpu1         D-Bus interface de.arasul.Gpu1, both ends
 //	           healer1      D-Bus interface de.arasul.Healer1, both ends
 //	           host         /proc and /sys
+//	           jetson       the GPU of a Jetson, in sysfs
 //	           mdns         avahi, or zeroconf without it
+//	           nvml         GPUs through NVIDIA's library
 //	           systemd      units over D-Bus: seen and moved
 //	           usb          a USB stick: mount, scan, log
 //
-//	decisions  heal         what to do about units that fail
+//	decisions  gpu          what the state of the GPUs means, and what may be done to them
+//	           heal         what to do about units that fail
 //	           metrics      when to sample, what to keep until it is stored
 //	           proxy        who may ask for what, and what to say meanwhile
 //
@@ -28,7 +32,7 @@
 //
 // Words may import words that stand before them. Edges and decisions import
 // words only: a decision that needs something done declares an interface of
-// one to three methods, and cmd/arasul introduces it to the edge that can do
-// it, in one wiring file per daemon. Surfaces import words and decisions.
+// one to three methods, and cmd introduces it to the edge that can do it, in one
+// wiring file per daemon. Surfaces import words and decisions.
 // Nothing imports cmd.
 package pkg

@@ -23,8 +23,8 @@ var layers = []struct {
 	may      []string
 }{
 	{"words", []string{"api", "atomicfile", "config", "stream", "version"}, nil},
-	{"edges", []string{"client", "daemon", "healer1", "host", "mdns", "systemd", "usb"}, []string{"words"}},
-	{"decisions", []string{"heal", "metrics", "proxy"}, []string{"words"}},
+	{"edges", []string{"client", "daemon", "gpu1", "healer1", "host", "jetson", "mdns", "nvml", "systemd", "usb"}, []string{"words"}},
+	{"decisions", []string{"gpu", "heal", "metrics", "proxy"}, []string{"words"}},
 	{"surfaces", []string{"cli", "dashboard", "postgres"}, []string{"words", "decisions"}},
 }
 

@@ -139,10 +139,10 @@ func idle(ctx context.Context) (table, error) {
 	}
 	units := []string{
 		"arasul-metrics.service", "arasul-healer.service", "arasul-dashboard.service", "arasul-proxy.service",
-		"arasul-mdns.service", "arasul-postgres.service",
+		"arasul-mdns.service", "arasul-gpu.service", "arasul-postgres.service",
 		"bench-node-exporter.service", "bench-collectd.service", "bench-monit.service",
 	}
-	ours := 5 // of them our own daemons
+	ours := 6 // of them our own daemons
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

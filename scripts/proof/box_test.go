@@ -19,7 +19,7 @@ import (
 var theBox = share("box", "proof")
 
 // units are what must be up on every machine that booted.
-var units = []string{"postgres", "metrics", "proxy", "dashboard", "mdns", "healer"}
+var units = []string{"postgres", "metrics", "proxy", "dashboard", "mdns", "gpu", "healer"}
 
 // allWell waits until everything of ours is up and the appliance says that all is
 // well, or that something was repaired a short while ago.

@@ -24,6 +24,7 @@ var daemons = []string{
 	"arasul-proxy.service",
 	"arasul-dashboard.service",
 	"arasul-mdns.service",
+	"arasul-gpu.service",
 	"arasul-healer.service",
 }
 
