@@ -22,7 +22,7 @@ var layers = []struct {
 	packages []string
 	may      []string
 }{
-	{"words", []string{"api", "atomicfile", "config", "stream", "version"}, nil},
+	{"words", []string{"api", "atomicfile", "config", "spool", "stream", "version"}, nil},
 	{"edges", []string{"client", "daemon", "healer1", "host", "mdns", "systemd", "usb"}, []string{"words"}},
 	{"decisions", []string{"heal", "metrics", "proxy"}, []string{"words"}},
 	{"surfaces", []string{"cli", "dashboard", "postgres"}, []string{"words", "decisions"}},
