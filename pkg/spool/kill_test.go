@@ -57,7 +57,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	dir := t.TempDir()
 	var appended, taken, acked uint64
 	rounds := 0
-	for begin := time.Now(); rounds < 40 && time.Since(begin) < 3*time.Second; rounds++ {
+	for begin := time.Now(); rounds < 40 && time.Since(begin) < 2*time.Second; rounds++ {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), killMe+"="+dir)
 		out, err := cmd.StdoutPipe()
