@@ -154,7 +154,7 @@ func links(path string) uint64 {
 	if _, err := retry(func() (int, error) { return 0, unix.Stat(path, &st) }); err != nil {
 		return 0
 	}
-	return uint64(st.Nlink)
+	return uint64(st.Nlink) //nolint:unconvert // 32 bits on arm64
 }
 
 // list finds the services, and keeps what is open of those it knew.

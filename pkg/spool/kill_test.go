@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"testing"
-	"time"
 )
 
 const killMe = "SPOOL_TEST_DIR"
@@ -56,8 +55,7 @@ func appendAndTake(dir string) {
 func TestKilledAgainAndAgain(t *testing.T) {
 	dir := t.TempDir()
 	var appended, taken, acked uint64
-	rounds := 0
-	for begin := time.Now(); rounds < 40 && time.Since(begin) < 2*time.Second; rounds++ {
+	for rounds := range 12 {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), killMe+"="+dir)
 		out, err := cmd.StdoutPipe()
@@ -68,7 +66,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		for n, last := 0, 1+rand.IntN(2000); lines.Scan(); n++ {
+		for n, last := 0, 1+rand.IntN(800); lines.Scan(); n++ {
 			if n == last {
 				_ = cmd.Process.Kill()
 			}
@@ -101,8 +99,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		expect(t, s, 1<<20, s.begin.number, s.next)
 		_ = s.Close()
 	}
-	if rounds < 5 || appended < 100 || acked < 100 {
-		t.Errorf("%d kills, %d records appended, %d acknowledged", rounds, appended, acked)
+	if appended < 100 || acked < 100 {
+		t.Errorf("%d records appended, %d acknowledged", appended, acked)
 	}
-	t.Logf("%d kills, %d records", rounds, appended)
 }
