@@ -7,6 +7,7 @@
 //	words      api          what our processes say to each other, as JSON
 //	           atomicfile   files that survive a power cut
 //	           config       arasul.toml, strict
+//	           spool        records on disk until somebody has taken them
 //	           stream       one producer, many listeners
 //	           version      which build this is
 //

@@ -22,7 +22,7 @@ var layers = []struct {
 	packages []string
 	may      []string
 }{
-	{"words", []string{"api", "atomicfile", "config", "stream", "version"}, nil},
+	{"words", []string{"api", "atomicfile", "config", "spool", "stream", "version"}, nil},
 	{"edges", []string{"client", "daemon", "gpu1", "healer1", "host", "jetson", "mdns", "nvml", "systemd", "usb"}, []string{"words"}},
 	{"decisions", []string{"gpu", "heal", "metrics", "proxy"}, []string{"words"}},
 	{"surfaces", []string{"cli", "dashboard", "postgres"}, []string{"words", "decisions"}},

@@ -11,7 +11,12 @@ import (
 	"github.com/arasul/arasul/pkg/host"
 	"github.com/arasul/arasul/pkg/metrics"
 	"github.com/arasul/arasul/pkg/postgres"
+	"github.com/arasul/arasul/pkg/spool"
 )
+
+// spoolDir is where samples wait for the database: 64 MiB at most, more than
+// seven days.
+const spoolDir = "/var/lib/arasul/metrics/spool"
 
 // metricsDaemon samples the host, streams the samples and stores them.
 func metricsDaemon(ctx context.Context, d *daemon.Daemon) error {
@@ -22,7 +27,14 @@ func metricsDaemon(ctx context.Context, d *daemon.Daemon) error {
 	defer db.Close()
 	sampler := host.New(host.Options{Interval: d.Config().Metrics.Interval.Std()})
 	defer sampler.Close()
-	recorder := metrics.New(d.Config().Metrics, sampler, db, d.Log)
+	var onDisk metrics.Spool
+	if s, err := spool.Open(spoolDir, spool.Options{}); err != nil {
+		d.Log.Error("no spool, samples wait in memory only", "err", err)
+	} else {
+		defer s.Close()
+		onDisk = s
+	}
+	recorder := metrics.New(d.Config().Metrics, sampler, db, onDisk, d.Log)
 	d.OnReload(func(c *config.Config) { recorder.Reload(c.Metrics) })
 	socket, err := daemon.ListenUnix(metricsSocket, 0o660)
 	if err != nil {

@@ -56,6 +56,29 @@ type Sample struct {
 	PressureCPURatio    *float64 `json:"pressure_cpu_ratio,omitempty" doc:"PSI some avg10, 0 to 1; absent when the kernel has no PSI"`
 	PressureMemoryRatio *float64 `json:"pressure_memory_ratio,omitempty"`
 	PressureIORatio     *float64 `json:"pressure_io_ratio,omitempty"`
+
+	Services []ServiceSample `json:"services,omitempty" doc:"What each of our services uses, by name of unit; absent in histories, and without control groups of version 2"`
+}
+
+// ServiceSample is one look at the control group of one of our services, all
+// of its processes together. A nil pointer means that the kernel does not
+// count it there (no memory controller, no PSI), never zero.
+type ServiceSample struct {
+	Unit                string   `json:"unit" example:"arasul-metrics.service"`
+	CPURatio            float64  `json:"cpu_ratio" doc:"Share of all cores since the sample before, 0 to 1"`
+	CPUSecondsTotal     float64  `json:"cpu_seconds_total" doc:"Processor time since the unit was started"`
+	MemoryBytes         *uint64  `json:"memory_bytes,omitempty" doc:"memory.current: what is charged to the unit, page cache included"`
+	OOMKillsTotal       *uint64  `json:"oom_kills_total,omitempty" doc:"Processes that the kernel killed for want of memory since the unit was started"`
+	PressureCPURatio    *float64 `json:"pressure_cpu_ratio,omitempty" doc:"PSI some avg10, 0 to 1"`
+	PressureMemoryRatio *float64 `json:"pressure_memory_ratio,omitempty"`
+	PressureIORatio     *float64 `json:"pressure_io_ratio,omitempty"`
+}
+
+// ServicePoint is what a service used in one stretch of the past: averages of
+// CPU and memory, maxima of the rest. CPUSecondsTotal is not kept.
+type ServicePoint struct {
+	Time time.Time `json:"timestamp" doc:"Of the first sample of the stretch"`
+	ServiceSample
 }
 
 // Service is one of our units as systemd sees it, with our verdict.

@@ -1,5 +1,5 @@
 // Package dashboard answers the HTTP API, keeps open pages up to date over a
-// WebSocket, and serves the page itself.
+// WebSocket, serves the page itself, and shows the same state to Prometheus.
 //
 // It is told what happens (OnSample, OnServices, OnIncident, OnHealer,
 // OnDatabase), keeps the newest of it in memory, and judges by one rule whether
@@ -76,6 +76,7 @@ type Dashboard struct {
 	mu        sync.Mutex // guards what follows, and the order of what the hub is given
 	seen      Observed
 	incidents map[string]api.Incident
+	counted   tally
 	known     struct{ healer, database bool } // has anybody told us yet?
 	verdict   verdict
 	toldAt    time.Time // when the verdict was last published
@@ -157,6 +158,8 @@ func (d *Dashboard) routes() error {
 		_, _ = w.Write(d.spec)
 	})
 	doc.AddOperation(specOperation())
+	r.Method(http.MethodGet, "/metrics", d.scrape())
+	doc.AddOperation(scrapeOperation())
 	r.NotFound(d.servePage)
 	r.MethodNotAllowed(methodNotAllowed)
 	d.handler = r

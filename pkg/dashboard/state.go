@@ -53,6 +53,7 @@ func (d *Dashboard) OnIncident(i api.Incident) {
 	defer d.mu.Unlock()
 	now := time.Now()
 	d.incidents[i.ID] = i
+	d.counted.count(i)
 	d.hub.PublishJSON(api.Event{Type: "incident", Incident: &i})
 	d.judge(now)
 }

@@ -4,7 +4,8 @@
 // It keeps its files open and its buffer between calls, so that a sample costs
 // a fraction of a millisecond; what watches a machine must not be what loads
 // it. It decides nothing, keeps no history, starts no goroutine, and knows
-// neither GPUs nor single processes or units.
+// neither GPUs nor single processes. Of our services it knows what their
+// control groups count; how they do is systemd's to say.
 //
 // Rates are since the call before and are 0 when there is nothing to compare
 // with: on the first call, after a gap of more than twice the interval, and
@@ -50,10 +51,11 @@ type Sampler struct {
 	netdev    *file
 	pressure  [3]*file // cpu, memory, io
 
-	cpu     cpu
-	disks   *tally
-	nics    *tally
-	thermal thermal
+	cpu      cpu
+	disks    *tally
+	nics     *tally
+	thermal  thermal
+	services services
 }
 
 // New returns a Sampler that has not looked yet.
@@ -81,6 +83,7 @@ func New(o Options) *Sampler {
 		disks:     newTally(wholeDisk(o.Root)),
 		nics:      newTally(outward(o.Root)),
 		thermal:   thermal{root: o.Root},
+		services:  services{root: o.Root},
 	}
 }
 
@@ -90,9 +93,9 @@ func (s *Sampler) SetInterval(d time.Duration) { s.interval = d }
 // Sample looks at the host now. Pass time.Now(), which carries the monotonic
 // reading that rates are made of.
 //
-// A sensor or a file that this machine lacks (thermal zones, pressure) leaves
-// its field nil. Without one of the others there is no sample but an error
-// that names the file; the next call tries again.
+// A sensor or a file that this machine lacks (thermal zones, pressure, control
+// groups of version 2) leaves its field nil. Without one of the others there is
+// no sample but an error that names the file; the next call tries again.
 func (s *Sampler) Sample(now time.Time) (api.Sample, error) {
 	out := api.Sample{Time: now.UTC().Round(0)}
 	elapsed, usable := s.elapsed(now)
@@ -123,6 +126,11 @@ func (s *Sampler) Sample(now time.Time) (api.Sample, error) {
 		out.CPURatio = 0
 	}
 	s.collectSensors(&out, now)
+	var capacity time.Duration
+	if usable {
+		capacity = elapsed * time.Duration(out.CPUCores)
+	}
+	out.Services = s.services.collect(&s.buf, now, capacity)
 	s.last = now
 	return out, nil
 }
@@ -134,6 +142,7 @@ func (s *Sampler) Close() {
 		f.close()
 	}
 	s.thermal.close()
+	s.services.close()
 }
 
 // elapsed returns the time since the sample before, and whether rates may be

@@ -25,7 +25,7 @@ func get(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
 // Proves METRICS-3.
 func TestHandlerShowsTheNewestSample(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := New(everyFive, &source{}, &sink{}, slog.New(slog.DiscardHandler))
+		r := New(everyFive, &source{}, &sink{}, nil, slog.New(slog.DiscardHandler))
 		h := r.Handler()
 		if w := get(t, h, "/live"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Content-Type") != "application/problem+json" {
 			t.Errorf("before the first sample: %d %s", w.Code, w.Body)

@@ -1,17 +1,20 @@
 // Package metrics looks at the host at a fixed pace, shows each sample to
 // whoever listens, and hands the samples to a database in batches.
 //
-// Looking never waits for storing. While the database is away samples wait in
-// memory, 30 minutes of them at most; then the oldest are dropped and counted.
-// The two loops and what passes between them:
+// Looking never waits for storing, nor for the disk. A sample waits in a spool
+// on disk until the database has it, so that neither an outage nor the death of
+// the process costs one. When the spool takes nothing, because the disk is
+// full or broken, samples wait in memory, 30 minutes of them at most. In either
+// the oldest are dropped and counted when there is no more room. The loops and
+// what passes between them:
 //
 //	Source → sampling ──→ Hub → /live, /stream
 //	            │
-//	            └→ ring → storing → Sink
+//	            └→ ring → saving → Spool → storing → Sink
+//	                 └─ while the Spool fails ──↑
 //
-// It does not read /proc, does not speak SQL, answers no questions about the
-// past and keeps nothing on disk: what waits when the process is killed is
-// lost.
+// It does not read /proc, does not speak SQL and answers no questions about the
+// past. A sample that the database has already may be handed to it again.
 package metrics
 
 import (
@@ -23,11 +26,12 @@ import (
 
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/config"
+	"github.com/arasul/arasul/pkg/spool"
 	"github.com/arasul/arasul/pkg/stream"
 )
 
 const (
-	// keep is for how long samples wait for the database.
+	// keep is for how long samples wait in memory.
 	keep = 30 * time.Minute
 	// batchSize is how many rows are handed to the sink at once.
 	batchSize = 360
@@ -55,44 +59,72 @@ type Sink interface {
 	StoreSamples(ctx context.Context, batch []api.Sample) error
 }
 
+// Spool keeps records, oldest first, until they are acknowledged: Ack forgets
+// those that the last Next returned. What Append took outlives the process.
+// See package spool.
+type Spool interface {
+	Append(record []byte) error
+	Next(n int) ([][]byte, error)
+	Ack() error
+	Stats() spool.Stats
+}
+
 // Recorder takes samples and has them stored.
 type Recorder struct {
 	source Source
 	sink   Sink
+	spool  Spool // nil: samples wait in memory
 	log    *slog.Logger
 	hub    stream.Hub
+
+	pushed chan struct{} // holds a token when the ring has something new
+	moving sync.Mutex    // held by whoever takes samples out of the ring
 
 	mu       sync.Mutex
 	cfg      config.Metrics
 	changed  chan struct{} // closed when cfg is replaced
 	waiting  ring
-	dropping bool // samples were dropped since the last batch was stored
+	spoolErr error  // why the spool takes nothing; nil when it does
+	dropped  uint64 // when we looked last
+	dropping bool   // samples were dropped since the last batch was stored
 	stats    Stats
 }
 
-// Stats is what the recorder says about itself. Every sample taken is either
-// stored, waiting or dropped.
+// Stats is what the recorder says about itself. Every sample taken or recovered
+// is stored, waiting or dropped.
 type Stats struct {
-	Taken          uint64     `json:"samples_taken_total"`
-	Stored         uint64     `json:"samples_stored_total"`
-	Dropped        uint64     `json:"samples_dropped_total"`
-	Waiting        int        `json:"samples_waiting"`
-	LastFlush      *time.Time `json:"last_flush,omitempty"`       // when samples were last handed to the sink
-	LastFlushError string     `json:"last_flush_error,omitempty"` // what came of it; empty when they were stored
-	Timestamp      time.Time  `json:"timestamp"`
+	Taken           uint64     `json:"samples_taken_total"`
+	Recovered       uint64     `json:"samples_recovered_total"` // from the spool of the process before
+	Stored          uint64     `json:"samples_stored_total"`
+	Dropped         uint64     `json:"samples_dropped_total"` // for want of room, or damaged on disk
+	Waiting         int        `json:"samples_waiting"`
+	WaitingInMemory int        `json:"samples_waiting_in_memory"` // of those, the ones that are not on disk
+	SpoolBytes      int64      `json:"spool_bytes"`
+	SpoolError      string     `json:"spool_error,omitempty"`      // why samples are not written to disk; empty when they are
+	LastFlush       *time.Time `json:"last_flush,omitempty"`       // when samples were last handed to the sink
+	LastFlushError  string     `json:"last_flush_error,omitempty"` // what came of it; empty when they were stored
+	Timestamp       time.Time  `json:"timestamp"`
 }
 
 // New returns a Recorder that does nothing until Run. The configuration must be
-// valid, here and in Reload.
-func New(cfg config.Metrics, source Source, sink Sink, log *slog.Logger) *Recorder {
-	return &Recorder{
+// valid, here and in Reload. Without a spool (nil) samples wait in memory only.
+func New(cfg config.Metrics, source Source, sink Sink, spool Spool, log *slog.Logger) *Recorder {
+	r := &Recorder{
 		source:  source,
 		sink:    sink,
+		spool:   spool,
 		log:     log,
+		pushed:  make(chan struct{}, 1),
 		cfg:     cfg,
 		changed: make(chan struct{}),
 		waiting: newRing(capacity(cfg)),
 	}
+	if spool != nil {
+		found := spool.Stats()
+		r.stats.Recovered = uint64(found.Waiting) + found.Damaged
+		r.dropped = found.Damaged
+	}
+	return r
 }
 
 // Run samples and stores until ctx is done, then stores what waits, for three
@@ -100,13 +132,17 @@ func New(cfg config.Metrics, source Source, sink Sink, log *slog.Logger) *Record
 // that succeeded, never otherwise: a source that hangs or fails must be seen by
 // whoever watches. A source that hangs also keeps Run from returning.
 func (r *Recorder) Run(ctx context.Context, alive func()) error {
-	sampled := make(chan struct{})
+	sampled, saved := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer close(sampled)
 		r.sample(ctx, alive)
 	})
-	wg.Go(func() { r.store(ctx, sampled) })
+	wg.Go(func() {
+		defer close(saved)
+		r.save(sampled)
+	})
+	wg.Go(func() { r.store(ctx, saved) })
 	wg.Wait()
 	return nil
 }
@@ -127,7 +163,17 @@ func (r *Recorder) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.stats
-	s.Waiting = r.waiting.len()
+	s.WaitingInMemory = r.waiting.len()
+	s.Waiting = s.WaitingInMemory
+	if r.spool != nil {
+		on := r.spool.Stats()
+		s.Waiting += on.Waiting
+		s.Dropped += on.Dropped + on.Damaged
+		s.SpoolBytes = on.Bytes
+	}
+	if r.spoolErr != nil {
+		s.SpoolError = r.spoolErr.Error()
+	}
 	s.Timestamp = time.Now().UTC()
 	return s
 }
@@ -198,15 +244,26 @@ func (r *Recorder) record(s api.Sample) {
 	r.hub.PublishJSON(s)
 	r.mu.Lock()
 	r.stats.Taken++
-	dropped := r.waiting.push(s)
-	begins := dropped && !r.dropping
-	if dropped {
+	if r.waiting.push(s) {
 		r.stats.Dropped++
-		r.dropping = true
 	}
-	waiting := r.waiting.len()
+	r.mu.Unlock()
+	r.tellDrops()
+	select {
+	case r.pushed <- struct{}{}:
+	default:
+	}
+}
+
+// tellDrops logs the first drop since samples were stored.
+func (r *Recorder) tellDrops() {
+	s := r.Stats()
+	r.mu.Lock()
+	begins := s.Dropped > r.dropped && !r.dropping
+	r.dropping = r.dropping || begins
+	r.dropped = s.Dropped
 	r.mu.Unlock()
 	if begins {
-		r.log.Warn("dropping the oldest samples", "reason", fmt.Sprintf("%d wait to be stored", waiting))
+		r.log.Warn("dropping the oldest samples", "reason", fmt.Sprintf("%d wait to be stored", s.Waiting))
 	}
 }

@@ -27,6 +27,7 @@ var everyFive = config.Metrics{
 type source struct {
 	interval time.Duration
 	taken    int
+	services int // in each sample
 	sample   func() error
 }
 
@@ -39,7 +40,7 @@ func (s *source) Sample(now time.Time) (api.Sample, error) {
 		}
 	}
 	s.taken++
-	return api.Sample{Time: now.Round(0), Load1: float64(s.taken)}, nil
+	return api.Sample{Time: now.Round(0), Load1: float64(s.taken), Services: make([]api.ServiceSample, s.services)}, nil
 }
 
 // sink is a database that keeps what it gets; store, if set, may delay or
@@ -107,7 +108,7 @@ func checkStats(t *testing.T, r *Recorder, taken, stored, waiting, dropped int) 
 		t.Errorf("taken %d, stored %d, waiting %d, dropped %d; want %d, %d, %d, %d",
 			s.Taken, s.Stored, s.Waiting, s.Dropped, taken, stored, waiting, dropped)
 	}
-	if int(s.Taken) != int(s.Stored)+s.Waiting+int(s.Dropped) {
+	if int(s.Taken+s.Recovered) != int(s.Stored)+s.Waiting+int(s.Dropped) {
 		t.Errorf("samples are unaccounted for: %+v", s)
 	}
 }
@@ -129,7 +130,7 @@ func TestSamplesFallOnMultiplesOfTheInterval(t *testing.T) {
 			time.Sleep(offset)
 			src, db := &source{}, &sink{}
 			var alive atomic.Int64
-			r := New(everyFive, src, db, slog.New(slog.DiscardHandler))
+			r := New(everyFive, src, db, nil, slog.New(slog.DiscardHandler))
 			stop := run(t, r, func() { alive.Add(1) })
 			after(2 * time.Minute)
 			stop()
@@ -180,7 +181,7 @@ func TestOutageOfAnHour(t *testing.T) {
 			}
 			return nil
 		}
-		r := New(everyFive, &source{}, db, slog.New(slog.NewTextHandler(&logged, nil)))
+		r := New(everyFive, &source{}, db, nil, slog.New(slog.NewTextHandler(&logged, nil)))
 		stop := run(t, r, nothing)
 
 		after(5*time.Minute + time.Second)
@@ -246,7 +247,7 @@ func TestShortOutageLosesNothing(t *testing.T) {
 			return nil
 		}
 		everySecond := config.Metrics{Interval: config.Duration(time.Second), Flush: config.Duration(30 * time.Second)}
-		r := New(everySecond, &source{}, db, slog.New(slog.DiscardHandler))
+		r := New(everySecond, &source{}, db, nil, slog.New(slog.DiscardHandler))
 		stop := run(t, r, nothing)
 		after(28 * time.Minute)
 		down.Store(false)
@@ -276,7 +277,7 @@ func TestSinkThatHangsDelaysNoSample(t *testing.T) {
 		}}
 		src := &source{}
 		var alive atomic.Int64
-		r := New(everyFive, src, db, slog.New(slog.DiscardHandler))
+		r := New(everyFive, src, db, nil, slog.New(slog.DiscardHandler))
 		stop := run(t, r, func() { alive.Add(1) })
 		after(10*time.Minute + time.Second)
 		checkStats(t, r, 120, 0, 120, 0)
@@ -304,7 +305,7 @@ func TestSamplesDroppedWhileTheyAreStoredCountOnce(t *testing.T) {
 			return nil
 		}}
 		cfg := config.Metrics{Interval: config.Duration(time.Second), Flush: config.Duration(10 * time.Minute)}
-		r := New(cfg, &source{}, db, slog.New(slog.DiscardHandler))
+		r := New(cfg, &source{}, db, nil, slog.New(slog.DiscardHandler))
 		r.waiting = newRing(300) // less than comes between two flushes
 		stop := run(t, r, nothing)
 		after(10*time.Minute + 20*time.Second)
@@ -329,7 +330,7 @@ func TestSourceThatHangsStopsAlive(t *testing.T) {
 		}
 		var alive atomic.Int64
 		db := &sink{}
-		r := New(everyFive, src, db, slog.New(slog.DiscardHandler))
+		r := New(everyFive, src, db, nil, slog.New(slog.DiscardHandler))
 		stop := run(t, r, func() { alive.Add(1) })
 		after(10 * time.Minute)
 		if n := alive.Load(); n != 10 {
@@ -354,7 +355,7 @@ func TestSourceThatFailsStopsAliveAndIsLoggedOnce(t *testing.T) {
 			return nil
 		}}
 		var alive atomic.Int64
-		r := New(everyFive, src, &sink{}, slog.New(slog.NewTextHandler(&logged, nil)))
+		r := New(everyFive, src, &sink{}, nil, slog.New(slog.NewTextHandler(&logged, nil)))
 		stop := run(t, r, func() { alive.Add(1) })
 		defer stop()
 		after(time.Minute)
@@ -378,7 +379,7 @@ func TestSourceThatFailsStopsAliveAndIsLoggedOnce(t *testing.T) {
 func TestShutdownStoresTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := &sink{}
-		r := New(everyFive, &source{}, db, slog.New(slog.DiscardHandler))
+		r := New(everyFive, &source{}, db, nil, slog.New(slog.DiscardHandler))
 		stop := run(t, r, nothing)
 		after(21 * time.Second)
 		if db.count() != 0 {
@@ -396,7 +397,7 @@ func TestShutdownStoresTheSampleThatIsBeingTaken(t *testing.T) {
 			return nil
 		}}
 		db := &sink{}
-		r := New(everyFive, src, db, slog.New(slog.DiscardHandler))
+		r := New(everyFive, src, db, nil, slog.New(slog.DiscardHandler))
 		stop := run(t, r, nothing)
 		after(9*time.Second + 200*time.Millisecond) // amid the second look
 		stop()
@@ -417,7 +418,7 @@ func TestShutdownStoresTheRestWhileTheSourceHangs(t *testing.T) {
 			return nil
 		}
 		db := &sink{}
-		r := New(everyFive, src, db, slog.New(slog.DiscardHandler))
+		r := New(everyFive, src, db, nil, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -439,7 +440,7 @@ func TestReloadChangesPaceAndRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &source{}
 		db := &sink{store: func(context.Context) error { return errors.New("no server") }}
-		r := New(everyFive, src, db, slog.New(slog.DiscardHandler))
+		r := New(everyFive, src, db, nil, slog.New(slog.DiscardHandler))
 		stop := run(t, r, nothing)
 		after(10*time.Minute + time.Second)
 		checkStats(t, r, 120, 0, 120, 0)

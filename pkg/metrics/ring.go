@@ -30,6 +30,14 @@ func (q *ring) push(s api.Sample) (dropped bool) {
 	return dropped
 }
 
+// oldest returns the oldest sample and its number, and false when there is none.
+func (q *ring) oldest() (s api.Sample, number uint64, ok bool) {
+	if q.len() == 0 {
+		return s, 0, false
+	}
+	return *q.slot(q.first), q.first, true
+}
+
 // peek copies the oldest samples into the room of batch, and returns the number
 // that follows the last of them.
 func (q *ring) peek(batch []api.Sample) (oldest []api.Sample, end uint64) {

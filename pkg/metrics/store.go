@@ -17,7 +17,7 @@ type outage struct {
 
 // store hands samples to the sink every flush interval, less often while that
 // fails, and once more at the end.
-func (r *Recorder) store(ctx context.Context, sampled <-chan struct{}) {
+func (r *Recorder) store(ctx context.Context, saved <-chan struct{}) {
 	batch := make([]api.Sample, 0, batchSize)
 	var o outage
 	timer := time.NewTimer(0)
@@ -27,7 +27,7 @@ func (r *Recorder) store(ctx context.Context, sampled <-chan struct{}) {
 		timer.Reset(pause(cfg.Flush.Std(), o.tries))
 		select {
 		case <-ctx.Done():
-			r.storeRest(ctx, sampled, batch)
+			r.storeRest(ctx, saved, batch)
 			return
 		case <-changed:
 		case <-timer.C:
@@ -53,6 +53,65 @@ func pause(flush time.Duration, tries int) time.Duration {
 // flush stores all that waits, in batches, oldest first, and stops at the
 // first error. What was not stored goes on waiting.
 func (r *Recorder) flush(ctx context.Context, batch []api.Sample) error {
+	if err := r.flushSpool(ctx, batch); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	bypass := r.spool == nil || r.spoolErr != nil
+	r.mu.Unlock()
+	if !bypass || !r.moving.TryLock() {
+		return nil // what is in the ring is on its way into the spool
+	}
+	defer r.moving.Unlock()
+	if r.spool != nil && r.spool.Stats().Waiting > 0 {
+		return nil // older samples got there meanwhile
+	}
+	return r.flushRing(ctx, batch)
+}
+
+// flushSpool stores what is on disk.
+func (r *Recorder) flushSpool(ctx context.Context, batch []api.Sample) error {
+	if r.spool == nil {
+		return nil
+	}
+	for {
+		records, err := r.spool.Next(batchSize)
+		if err != nil {
+			r.noteFlush(err)
+			return err
+		}
+		if len(records) == 0 {
+			return nil
+		}
+		batch = batch[:0]
+		for _, record := range records {
+			s, bad := parseRecord(record)
+			if bad != nil {
+				err = bad
+				continue
+			}
+			batch = append(batch, s)
+		}
+		if err != nil {
+			r.log.Warn("samples left out", "err", err, "result", fmt.Sprintf("%d samples", len(records)-len(batch)))
+		}
+		if err := r.hand(ctx, batch); err != nil {
+			return err
+		}
+		if err := r.spool.Ack(); err != nil {
+			// They may be stored once more after a restart, which changes nothing.
+			r.log.Debug("samples not acknowledged on disk", "err", err)
+		}
+		r.mu.Lock()
+		r.stats.Stored += uint64(len(batch))
+		r.stats.Dropped += uint64(len(records) - len(batch))
+		r.dropping = false
+		r.mu.Unlock()
+	}
+}
+
+// flushRing stores what is in memory.
+func (r *Recorder) flushRing(ctx context.Context, batch []api.Sample) error {
 	for {
 		r.mu.Lock()
 		batch, end := r.waiting.peek(batch)
@@ -60,31 +119,36 @@ func (r *Recorder) flush(ctx context.Context, batch []api.Sample) error {
 		if len(batch) == 0 {
 			return nil
 		}
-		storing, cancel := context.WithTimeout(ctx, storeTimeout)
-		err := r.sink.StoreSamples(storing, batch)
-		cancel()
-		r.stored(len(batch), end, err)
-		if err != nil {
+		if err := r.hand(ctx, batch); err != nil {
 			return err
 		}
+		r.mu.Lock()
+		missing := len(batch) - r.waiting.discard(end)
+		r.stats.Stored += uint64(len(batch))
+		r.stats.Dropped -= uint64(missing) // dropped while they were being stored after all
+		r.dropping = false
+		r.mu.Unlock()
 	}
 }
 
-// stored takes note of what became of a batch of n samples, of which the next
-// one has the number end.
-func (r *Recorder) stored(n int, end uint64, err error) {
+// hand gives one batch to the sink.
+func (r *Recorder) hand(ctx context.Context, batch []api.Sample) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	err := r.sink.StoreSamples(ctx, batch)
+	r.noteFlush(err)
+	return err
+}
+
+// noteFlush takes note of what became of a batch.
+func (r *Recorder) noteFlush(err error) {
 	now := time.Now().UTC()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stats.LastFlush, r.stats.LastFlushError = &now, ""
 	if err != nil {
 		r.stats.LastFlushError = err.Error()
-		return
 	}
-	missing := n - r.waiting.discard(end)
-	r.stats.Stored += uint64(n)
-	r.stats.Dropped -= uint64(missing) // dropped while they were being stored after all
-	r.dropping = false
 }
 
 // judge logs the beginning and the end of an outage, not what lies between.
@@ -92,7 +156,7 @@ func (r *Recorder) judge(o *outage, err error) {
 	if err != nil {
 		if o.tries == 0 {
 			*o = outage{since: time.Now(), dropped: r.Stats().Dropped}
-			r.log.Warn("samples cannot be stored, keeping them in memory", "err", err)
+			r.log.Warn("samples cannot be stored, keeping them", "err", err)
 		}
 		o.tries++
 		return
@@ -106,15 +170,17 @@ func (r *Recorder) judge(o *outage, err error) {
 	}
 }
 
-// storeRest stores what waits when the process ends.
-func (r *Recorder) storeRest(ctx context.Context, sampled <-chan struct{}, batch []api.Sample) {
+// storeRest stores what waits when the process ends. What stays on disk is
+// stored by the next one.
+func (r *Recorder) storeRest(ctx context.Context, saved <-chan struct{}, batch []api.Sample) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	select {
-	case <-sampled: // so that the last sample is among them
-	case <-time.After(shutdownTimeout / 3): // the source hangs
+	case <-saved: // so that the last sample is among them
+	case <-time.After(shutdownTimeout / 3): // the source or the disk hangs
 	}
-	if err := r.flush(ctx, batch); err != nil {
-		r.log.Warn("samples are lost", "err", err, "result", fmt.Sprintf("%d samples", r.Stats().Waiting))
+	err := r.flush(ctx, batch)
+	if lost := r.Stats().WaitingInMemory; lost > 0 {
+		r.log.Warn("samples are lost", "err", err, "result", fmt.Sprintf("%d samples", lost))
 	}
 }

@@ -28,10 +28,12 @@ const (
 // grants are what each role may do, beyond connecting. They are repeated after
 // every migration, so a migration need not know the roles.
 var grants = []struct{ role, to string }{
-	{"arasul-metrics", "INSERT ON samples"},
-	{"arasul-metrics", "EXECUTE ON FUNCTION arasul_ensure_partitions(date[]), arasul_drop_partitions(date), arasul_roll_up(timestamptz[])"},
+	{"arasul-metrics", "INSERT, SELECT (ts) ON samples"},
+	{"arasul-metrics", "INSERT ON service_samples"},
+	{"arasul-metrics", "INSERT, SELECT ON service_units"},
+	{"arasul-metrics", "EXECUTE ON FUNCTION arasul_ensure_partitions(date[]), arasul_drop_partitions(date), arasul_retain(timestamptz, interval), arasul_roll_up(timestamptz[])"},
 	{"arasul-healer", "SELECT, INSERT, UPDATE ON self_healing_events, recovery_actions, service_failures"},
-	{"arasul-dashboard", "SELECT ON samples, samples_minute, self_healing_events, recovery_actions, service_failures"},
+	{"arasul-dashboard", "SELECT ON samples, samples_minute, service_units, service_samples, service_minutes, self_healing_events, recovery_actions, service_failures"},
 }
 
 // ProvisionOptions says which database to provision, and with what.

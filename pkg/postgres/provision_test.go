@@ -101,8 +101,8 @@ func TestMigratingTwiceIsHarmless(t *testing.T) {
 	store(t, d.Open(t, "arasul-metrics"), sample(at("2026-03-01 10:00:00"), 0.5))
 	const ledger = `SELECT version_id, tstamp::text FROM goose_db_version ORDER BY id`
 	before := ask(t, d, ledger)
-	if len(before) != 3 { // goose begins with version 0
-		t.Fatalf("ledger: %v", before)
+	if steps, err := fs.Glob(migrations.FS, "*.sql"); err != nil || len(before) != len(steps)+1 { // goose begins with version 0
+		t.Fatalf("ledger: %v, %v", before, err)
 	}
 	provision(t, d, migrations.FS)
 	if diff := cmp.Diff(before, ask(t, d, ledger)); diff != "" {
@@ -128,12 +128,13 @@ func TestAMigrationThatFailsLeavesNothing(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	version := ask(t, d, `SELECT max(version_id) FROM goose_db_version`)[0]
 	steps["90000_next.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE TABLE next (a int);\nSELECT 1/0;\n")}
 	o := postgres.ProvisionOptions{Database: d.Config("arasul-postgres"), Migrations: steps}
 	if err := postgres.Provision(context.Background(), o); err == nil {
 		t.Fatal("division by zero went unnoticed")
 	}
-	if got := ask(t, d, `SELECT to_regclass('next') IS NULL, max(version_id) FROM goose_db_version`); got[0] != "true 2" {
+	if got := ask(t, d, `SELECT to_regclass('next') IS NULL, max(version_id) FROM goose_db_version`); got[0] != "true "+version {
 		t.Errorf("no table, version: %v", got)
 	}
 	steps["90000_next.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE TABLE next (a int);\n")}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,17 +14,26 @@ import (
 	"github.com/arasul/arasul/pkg/api"
 )
 
+// A sample and its services are stored in one statement: the services of a
+// sample that was there already are left out with it.
 const insertSample = `
-INSERT INTO samples (
-	ts, cpu_ratio, cpu_cores, load1, uptime_seconds,
-	memory_total_bytes, memory_used_bytes, swap_total_bytes, swap_used_bytes,
-	disk_total_bytes, disk_used_bytes, disk_read_bytes_per_second, disk_write_bytes_per_second,
-	network_receive_bytes_per_second, network_transmit_bytes_per_second,
-	temperature_celsius, pressure_cpu_ratio, pressure_memory_ratio, pressure_io_ratio)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-ON CONFLICT DO NOTHING`
+WITH new AS (
+	INSERT INTO samples (
+		ts, cpu_ratio, cpu_cores, load1, uptime_seconds,
+		memory_total_bytes, memory_used_bytes, swap_total_bytes, swap_used_bytes,
+		disk_total_bytes, disk_used_bytes, disk_read_bytes_per_second, disk_write_bytes_per_second,
+		network_receive_bytes_per_second, network_transmit_bytes_per_second,
+		temperature_celsius, pressure_cpu_ratio, pressure_memory_ratio, pressure_io_ratio)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+	ON CONFLICT DO NOTHING RETURNING ts)
+INSERT INTO service_samples (
+	ts, unit, memory_bytes, cpu_ratio, pressure_cpu_ratio, pressure_memory_ratio, pressure_io_ratio, oom_kills_total)
+SELECT new.ts, u.id, s.memory, s.cpu, s.pressure_cpu, s.pressure_memory, s.pressure_io, s.kills
+FROM new, unnest($20::text[], $21::bigint[], $22::real[], $23::real[], $24::real[], $25::real[], $26::integer[])
+	AS s (unit, memory, cpu, pressure_cpu, pressure_memory, pressure_io, kills)
+JOIN service_units AS u ON u.unit = s.unit`
 
-// StoreSamples adds samples; those already there (by time, to the microsecond)
+// StoreSamples adds samples and their services; those already there (by time, to the microsecond)
 // are left as they are, so a batch may be sent again. All are on their way to
 // the disk when it returns nil, or none after an error. The server may lose
 // the last half second before a power cut.
@@ -38,6 +48,7 @@ func (db *DB) StoreSamples(ctx context.Context, samples []api.Sample) error {
 	now := time.Now().UTC()
 	days := []time.Time{now, now.AddDate(0, 0, 1), now.AddDate(0, 0, 2)}
 	var minutes []time.Time
+	units := []string{}
 	var batch pgx.Batch
 	for _, s := range samples {
 		if err := storable(s); err != nil {
@@ -51,11 +62,18 @@ func (db *DB) StoreSamples(ctx context.Context, samples []api.Sample) error {
 		if minute := t.Truncate(time.Minute); len(minutes) == 0 || !minute.Equal(minutes[len(minutes)-1]) {
 			minutes = append(minutes, minute)
 		}
+		c := columns(s.Services)
+		for _, unit := range c.units {
+			if !slices.Contains(units, unit) {
+				units = append(units, unit)
+			}
+		}
 		batch.Queue(insertSample, t, s.CPURatio, s.CPUCores, s.Load1, s.UptimeSecs,
 			s.MemoryTotalBytes, s.MemoryUsedBytes, s.SwapTotalBytes, s.SwapUsedBytes,
 			s.DiskTotalBytes, s.DiskUsedBytes, s.DiskReadBps, s.DiskWriteBps,
 			s.NetworkReceiveBps, s.NetworkTransmitBps,
-			s.TemperatureCelsius, s.PressureCPURatio, s.PressureMemoryRatio, s.PressureIORatio)
+			s.TemperatureCelsius, s.PressureCPURatio, s.PressureMemoryRatio, s.PressureIORatio,
+			c.units, c.memory, c.cpu, c.pressureCPU, c.pressureMem, c.pressIO, c.kills)
 	}
 	if len(minutes) == 0 {
 		return nil
@@ -65,6 +83,9 @@ func (db *DB) StoreSamples(ctx context.Context, samples []api.Sample) error {
 	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', true), arasul_ensure_partitions($1)`, days)
 		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, insertUnits, units); err != nil {
 			return err
 		}
 		return tx.SendBatch(ctx, &batch).Close()
@@ -101,8 +122,10 @@ func storable(s api.Sample) error {
 	return nil
 }
 
-// Retain drops the days (in UTC) that ended longer than keep ago. It waits at
-// most two seconds for readers; after an error the next call drops what is left.
+// Retain drops the days (in UTC) that ended longer than keep ago, both by the
+// clock and by the samples: so much of them always stays, so that a clock that
+// is wrong for a while costs no history. It waits at most two seconds for
+// readers; after an error the next call drops what is left.
 func (db *DB) Retain(ctx context.Context, keep time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -110,7 +133,7 @@ func (db *DB) Retain(ctx context.Context, keep time.Duration) error {
 		if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `SELECT arasul_drop_partitions($1)`, time.Now().UTC().Add(-keep))
+		_, err := tx.Exec(ctx, `SELECT arasul_retain($1, $2)`, time.Now(), keep)
 		return err
 	})
 	if err != nil {
@@ -144,19 +167,15 @@ const (
 // their averages, and the maxima of temperature, pressure, uptime and totals.
 // A stride without samples has no point.
 func (db *DB) History(ctx context.Context, from, to time.Time, maxPoints int) ([]api.Sample, error) {
-	if maxPoints < 2 || !from.Before(to) {
-		return nil, errors.New("reading history: an empty range, or fewer than two points")
+	stride, err := strideOf(from, to, maxPoints)
+	if err != nil {
+		return nil, fmt.Errorf("reading history: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-
-	// Strides are counted from 1970, so that a chart that is drawn again a
-	// little later shows the same points; the first and the last are cut, so
-	// one more than fits into the range.
-	span, strides := to.Sub(from), time.Duration(maxPoints-1)
-	stride, sql := roundUp((span+strides-1)/strides, time.Second), historyRaw
+	sql := historyRaw
 	if stride >= time.Minute {
-		stride, sql = roundUp(stride, time.Minute), historyMinutes
+		sql = historyMinutes
 	}
 	rows, _ := db.pool.Query(ctx, sql, from, to, stride)
 	points, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (api.Sample, error) {
@@ -172,6 +191,22 @@ func (db *DB) History(ctx context.Context, from, to time.Time, maxPoints int) ([
 		return nil, fmt.Errorf("reading history: %w", err)
 	}
 	return points, nil
+}
+
+// strideOf returns how much time a point of a history stands for. Strides are
+// counted from 1970, so that a chart that is drawn again a little later shows
+// the same points; the first and the last are cut, so one more than fits into
+// the range.
+func strideOf(from, to time.Time, maxPoints int) (time.Duration, error) {
+	if maxPoints < 2 || !from.Before(to) {
+		return 0, errors.New("an empty range, or fewer than two points")
+	}
+	strides := time.Duration(maxPoints - 1)
+	stride := roundUp((to.Sub(from)+strides-1)/strides, time.Second)
+	if stride >= time.Minute {
+		stride = roundUp(stride, time.Minute)
+	}
+	return stride, nil
 }
 
 // roundUp returns the smallest multiple of unit that is not below d.

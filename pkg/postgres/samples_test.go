@@ -126,21 +126,75 @@ func TestRetainDropsWholeDaysThatAreOldEnough(t *testing.T) {
 	t.Parallel()
 	d := postgrestest.New(t, migrations.FS)
 	db := d.Open(t, "arasul-metrics")
-	today := time.Now().UTC().Truncate(24 * time.Hour)
-	for _, days := range []int{0, 6, 7, 8, 9, 400} {
-		store(t, db, sample(today.AddDate(0, 0, -days).Add(time.Second), 0.5))
-	}
+	now := time.Now().UTC().Truncate(time.Minute)
+	today := now.Truncate(24 * time.Hour)
+	store(t, db, sample(today.AddDate(0, 0, -400), 0.5), sample(now.Add(time.Second), 0.5))
+	fill(t, d, today.AddDate(0, 0, -9), now.Sub(today.AddDate(0, 0, -9)), time.Minute)
 	if err := db.Retain(context.Background(), week); err != nil {
 		t.Fatal(err)
 	}
 	for _, table := range []string{"samples", "samples_minute"} {
-		got := ask(t, d, `SELECT current_date - ts::date FROM `+table+` ORDER BY 1`)
-		if diff := cmp.Diff([]string{"0", "6", "7"}, got); diff != "" {
+		got := ask(t, d, `SELECT DISTINCT date '`+today.Format(time.DateOnly)+`' - ts::date FROM `+table+` ORDER BY 1`)
+		if diff := cmp.Diff([]string{"0", "1", "2", "3", "4", "5", "6", "7"}, got); diff != "" {
 			t.Errorf("ages in days in %s: %s", table, diff)
 		}
 	}
-	if got := ask(t, d, partitions); len(got) != 5 { // 7, 6, today and two ahead
-		t.Errorf("partitions left: %v", got)
+	for _, table := range []string{"samples", "service_samples"} {
+		if got := ask(t, d, strings.ReplaceAll(partitions, "samples", table)); len(got) != 10 { // 7 to 1, today and two ahead
+			t.Errorf("partitions left: %v", got)
+		}
+	}
+}
+
+// Proves METRICS-1: seven days are kept, whatever the clock said meanwhile.
+func TestClockThatIsWrongForAMinuteCostsNoHistory(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for name, jump := range map[string]time.Duration{
+		"an hour": time.Hour, "a day": day, "a week": week, "ten years": 3652 * day, "a year back": -365 * day,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := postgrestest.New(t, migrations.FS)
+			db := d.Open(t, "arasul-metrics")
+			now := at("2026-03-10 11:00:00")
+			fill(t, d, now.Add(-9*day), 9*day, time.Minute)
+			retain := func(clock time.Time) {
+				t.Helper()
+				_, err := d.Connect(t, "arasul-metrics").Exec(context.Background(), `SELECT arasul_retain($1, $2)`, clock, week)
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			var wrong []api.Sample
+			for n := range 12 {
+				wrong = append(wrong, sample(now.Add(jump+time.Duration(n)*5*time.Second), 0.5))
+			}
+			store(t, db, wrong...)
+			retain(now.Add(jump + time.Minute))
+			retain(now.Add(time.Minute))
+			for _, table := range []string{"samples", "samples_minute"} {
+				got := ask(t, d, `SELECT count(*) FROM `+table+` WHERE ts >= timestamptz '2026-03-03 11:00+00' AND ts < timestamptz '2026-03-10 11:00+00'`)
+				if want := []string{"10080"}; !slices.Equal(got, want) {
+					t.Errorf("%v rows of seven days left in %s, want %v", got, table, want)
+				}
+			}
+		})
+	}
+}
+
+func TestWhatAMachineSawBeforeItWasOffStays(t *testing.T) {
+	t.Parallel()
+	d := postgrestest.New(t, migrations.FS)
+	db := d.Open(t, "arasul-metrics")
+	now := time.Now().UTC().Truncate(time.Minute)
+	fill(t, d, now.AddDate(0, -1, 0), 24*time.Hour, time.Minute)
+	store(t, db, sample(now, 0.5))
+	if err := db.Retain(context.Background(), week); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, d, `SELECT count(*) FROM samples`); !slices.Equal(got, []string{"1441"}) {
+		t.Errorf("%v samples left, want 1441", got)
 	}
 }
 
@@ -148,7 +202,8 @@ func TestRetainGivesUpOnAReaderThatStays(t *testing.T) {
 	t.Parallel()
 	d := postgrestest.New(t, migrations.FS)
 	db := d.Open(t, "arasul-metrics")
-	store(t, db, sample(at("2026-03-01 10:00:00"), 0.5))
+	old := time.Now().AddDate(0, 0, -9).UTC().Truncate(time.Minute)
+	fill(t, d, old, 9*24*time.Hour, time.Minute)
 	ctx := context.Background()
 	reader, err := d.Connect(t, "arasul-dashboard").Begin(ctx)
 	if err != nil {
@@ -221,7 +276,7 @@ func TestHistoryAveragesByHand(t *testing.T) {
 func TestHistoryNeverHasMorePointsThanAskedFor(t *testing.T) {
 	t.Parallel()
 	d := postgrestest.New(t, migrations.FS)
-	fill(t, d, at("2026-03-01 00:00:00"), 24*time.Hour)
+	fill(t, d, at("2026-03-01 00:00:00"), 24*time.Hour, 5*time.Second)
 	db := d.Open(t, "arasul-dashboard")
 	from := at("2026-03-01 00:00:00")
 	for _, length := range []time.Duration{time.Second, 7 * time.Second, time.Hour, time.Hour + time.Nanosecond, 24 * time.Hour} {
@@ -255,17 +310,17 @@ func TestHistoryRefusesAnEmptyRange(t *testing.T) {
 	}
 }
 
-// fill puts a sample every 5 s into the database, through SQL for speed.
-func fill(t testing.TB, d postgrestest.Database, from time.Time, length time.Duration) {
+// fill puts a sample every so often into the database, through SQL for speed.
+func fill(t testing.TB, d postgrestest.Database, from time.Time, length, step time.Duration) {
 	t.Helper()
 	d.Exec(t, "arasul-postgres", fmt.Sprintf(`
-		SELECT arasul_ensure_partitions(array_agg(t::date)) FROM generate_series(timestamp '%[1]s', timestamp '%[2]s', '1 day') AS t;
+		SELECT arasul_ensure_partitions(array_agg(t::date)) FROM generate_series(timestamp '%[1]s', timestamp '%[2]s' + interval '1 day', '1 day') AS t;
 		INSERT INTO samples
 		SELECT t, random(), 12, random() * 10, extract(epoch FROM t), 64e9, random() * 64e9, 0, 0, 1e12, random() * 1e12,
 			random() * 1e8, random() * 1e8, random() * 1e8, random() * 1e8, 40 + random() * 30, random(), random(), random()
-		FROM generate_series(timestamptz '%[1]s+00', timestamptz '%[2]s+00' - interval '1 us', '5 s') AS t;
+		FROM generate_series(timestamptz '%[1]s+00', timestamptz '%[2]s+00' - interval '1 us', '%[3]s') AS t;
 		SELECT arasul_roll_up(array_agg(t)) FROM generate_series(timestamptz '%[1]s+00', timestamptz '%[2]s+00', '1 minute') AS t;
-		ANALYZE samples, samples_minute`, from.Format(time.DateTime), from.Add(length).Format(time.DateTime)))
+		ANALYZE samples, samples_minute`, from.Format(time.DateTime), from.Add(length).Format(time.DateTime), step))
 }
 
 // BenchmarkHistory7d reads a week at 5 s (120,960 samples) as 1000 points.
@@ -273,7 +328,7 @@ func fill(t testing.TB, d postgrestest.Database, from time.Time, length time.Dur
 func BenchmarkHistory7d(b *testing.B) {
 	d := postgrestest.New(b, migrations.FS)
 	from := at("2026-03-01 00:00:00")
-	fill(b, d, from, week)
+	fill(b, d, from, week, 5*time.Second)
 	db := d.Open(b, "arasul-dashboard")
 	for b.Loop() {
 		points, err := db.History(context.Background(), from, from.Add(week), 1000)
@@ -283,15 +338,27 @@ func BenchmarkHistory7d(b *testing.B) {
 	}
 }
 
-// BenchmarkStore30s stores what the metrics daemon flushes every 30 s.
-func BenchmarkStore30s(b *testing.B) {
+// BenchmarkStore30s stores what the metrics daemon flushes every 30 s, with ten
+// services.
+func BenchmarkStore30s(b *testing.B) { benchmarkStore(b, 6) }
+
+// BenchmarkStoreReplay stores a batch from the spool: half an hour.
+func BenchmarkStoreReplay(b *testing.B) { benchmarkStore(b, 360) }
+
+func benchmarkStore(b *testing.B, n int) {
 	db := postgrestest.New(b, migrations.FS).Open(b, "arasul-metrics")
 	now := time.Now().Truncate(time.Minute)
+	var services []api.ServiceSample
+	for i := range 10 {
+		services = append(services, unit(fmt.Sprint(i), 0.5, 1<<20))
+	}
 	for b.Loop() {
 		var batch []api.Sample
-		for range 6 {
+		for range n {
 			now = now.Add(5 * time.Second)
-			batch = append(batch, sample(now, 0.5))
+			s := sample(now, 0.5)
+			s.Services = services
+			batch = append(batch, s)
 		}
 		store(b, db, batch...)
 	}

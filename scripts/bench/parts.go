@@ -127,8 +127,14 @@ func goBenchmarks(ctx context.Context, _ *host) (table, error) {
 	t := table{Head: []string{"benchmark", "time per operation", "allocations"}}
 	for _, b := range []struct{ pkg, name, means string }{
 		{"./pkg/host", "Sample", "one look at the host"},
+		{"./pkg/host", "SampleTenServices", "and at ten services"},
+		{"./pkg/spool", "Append", "a sample written to the spool"},
+		{"./pkg/spool", "Replay", "a day at 5 s (17,280 samples) read from the spool"},
 		{"./pkg/postgres", "History7d", "a week at 5 s read as 1000 points"},
-		{"./pkg/postgres", "Store30s", "six samples stored"},
+		{"./pkg/postgres", "ServiceHistory7d", "a week of one of ten services read as 1000 points"},
+		{"./pkg/postgres", "Store30s", "six samples with ten services stored"},
+		{"./pkg/postgres", "StoreReplay", "360 samples with ten services stored"},
+		{"./pkg/dashboard", "Scrape", "one answer to Prometheus"},
 	} {
 		out, err := run(ctx, nil, "go", "test", "-run=^$", "-bench=^Benchmark"+b.name+"$", "-benchmem", b.pkg)
 		if err != nil {

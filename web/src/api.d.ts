@@ -211,6 +211,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * State and figures for Prometheus
+         * @description The Prometheus text format, or OpenMetrics when asked for.
+         */
+        get: operations["metrics-scrape"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -470,6 +490,8 @@ export interface components {
             pressure_io_ratio?: number;
             /** Format: double */
             pressure_memory_ratio?: number;
+            /** @description What each of our services uses, by name of unit; absent in histories, and without control groups of version 2 */
+            services?: components["schemas"]["ServiceSample"][] | null;
             /** Format: int64 */
             swap_total_bytes: number;
             /** Format: int64 */
@@ -565,6 +587,39 @@ export interface components {
             services: components["schemas"]["Service"][] | null;
             /** Format: date-time */
             timestamp: string;
+        };
+        ServiceSample: {
+            /**
+             * Format: double
+             * @description Share of all cores since the sample before, 0 to 1
+             */
+            cpu_ratio: number;
+            /**
+             * Format: double
+             * @description Processor time since the unit was started
+             */
+            cpu_seconds_total: number;
+            /**
+             * Format: int64
+             * @description memory.current: what is charged to the unit, page cache included
+             */
+            memory_bytes?: number;
+            /**
+             * Format: int64
+             * @description Processes that the kernel killed for want of memory since the unit was started
+             */
+            oom_kills_total?: number;
+            /**
+             * Format: double
+             * @description PSI some avg10, 0 to 1
+             */
+            pressure_cpu_ratio?: number;
+            /** Format: double */
+            pressure_io_ratio?: number;
+            /** Format: double */
+            pressure_memory_ratio?: number;
+            /** @example arasul-metrics.service */
+            unit: string;
         };
         SystemInfo: {
             /** Format: int64 */
@@ -1042,6 +1097,33 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
+            };
+        };
+    };
+    "metrics-scrape": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The metrics */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description Too many scrapes at once */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
