@@ -18,7 +18,10 @@ import (
 func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 	policy, err := heal.LoadPolicy(d.Config().Healer.Policy)
 	if err != nil {
-		return err
+		d.Log.Error("policy refused, the built-in one is in its place", "err", err)
+		if policy, err = heal.LoadPolicy(""); err != nil {
+			return err
+		}
 	}
 	db, err := postgres.Open(d.Config().Database, "arasul-healer")
 	if err != nil {

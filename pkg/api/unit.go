@@ -23,6 +23,8 @@ type Unit struct {
 
 	// Zero when it has not happened since boot.
 	StateChange time.Time `json:"state_change"` // of SubState
+	ActiveEnter time.Time `json:"active_enter"` // when it last became active
+	ActiveExit  time.Time `json:"active_exit"`  // when it last ceased to be
 	Started     time.Time `json:"started"`      // main process
 	Exited      time.Time `json:"exited"`       // main process of the run before, until the next one starts
 }

@@ -7,11 +7,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -19,6 +22,7 @@ import (
 
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/config"
+	"github.com/arasul/arasul/pkg/heal"
 	"github.com/arasul/arasul/pkg/version"
 )
 
@@ -167,6 +171,9 @@ func (s *statusCmd) once(ctx context.Context, c *commands, env *Env) (api.Overal
 	return status.Status, nil
 }
 
+// maxIncidents is how many the healer remembers at least while it is busy.
+const maxIncidents = 400
+
 type healStatusCmd struct {
 	Limit int `help:"How many incidents to list, 1 to 400." default:"10"`
 }
@@ -176,15 +183,36 @@ func (h *healStatusCmd) Run(ctx context.Context, c *commands, env *Env) error {
 	if err != nil {
 		return err
 	}
-	incidents, err := env.Healer.Incidents(ctx, min(max(h.Limit, 1), 400))
+	incidents, err := env.Healer.Incidents(ctx, maxIncidents)
 	if err != nil {
 		return err
 	}
+	// What still needs something comes first, then the newest.
+	slices.SortStableFunc(incidents, func(a, b api.Incident) int {
+		return cmp.Compare(closed(a), closed(b))
+	})
+	incidents = incidents[:min(h.Limit, len(incidents))]
 	if c.JSON {
 		return env.printJSON(map[string]any{"status": status, "incidents": incidents})
 	}
 	printHealer(env.Stdout, status, incidents)
 	return nil
+}
+
+// Validate is called by kong.
+func (h *healStatusCmd) Validate() error {
+	if h.Limit < 1 || h.Limit > maxIncidents {
+		return fmt.Errorf("--limit is 1 to %d", maxIncidents)
+	}
+	return nil
+}
+
+// closed is 0 for an incident that is open, 1 for one that is over.
+func closed(i api.Incident) int {
+	if i.ClosedAt == nil {
+		return 0
+	}
+	return 1
 }
 
 type healMaintenanceCmd struct {
@@ -206,9 +234,17 @@ func (h *healMaintenanceCmd) Run(ctx context.Context, env *Env) error {
 type configCheckCmd struct{}
 
 func (configCheckCmd) Run(c *commands, env *Env) error {
-	if _, err := config.Load(c.Config); err != nil {
+	cfg, err := config.Load(c.Config)
+	if err == nil {
+		_, err = heal.LoadPolicy(cfg.Healer.Policy)
+	}
+	if err != nil {
 		fmt.Fprintln(env.Stderr, err)
 		return exit(78)
+	}
+	if _, err := os.Stat(c.Config); err != nil {
+		fmt.Fprintf(env.Stdout, "%s does not exist: the defaults are in force\n", c.Config)
+		return nil
 	}
 	fmt.Fprintf(env.Stdout, "%s is valid\n", c.Config)
 	return nil
@@ -251,7 +287,9 @@ func (dbProvisionCmd) Run(c *commands, env *Env) error {
 	cfg, err := config.Load(c.Config)
 	if err != nil {
 		fmt.Fprintln(env.Stderr, err)
-		return exit(78)
+		if config.Concerns(err, "database") {
+			return exit(78)
+		}
 	}
 	return env.Database.Provision(cfg)
 }

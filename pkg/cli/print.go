@@ -12,7 +12,11 @@ import (
 
 // printStatus says how the appliance does, the most important first.
 func printStatus(w io.Writer, s api.SystemStatus, services []api.Service) {
-	fmt.Fprintf(w, "%s  %s, version %s, up %s\n", s.Status, s.Hostname, s.Version, span(time.Duration(s.UptimeS*float64(time.Second))))
+	fmt.Fprintf(w, "%s  %s, version %s", s.Status, s.Hostname, s.Version)
+	if s.UptimeS > 0 { // known since the first sample
+		fmt.Fprintf(w, ", up %s", span(time.Duration(s.UptimeS*float64(time.Second))))
+	}
+	fmt.Fprintln(w)
 	for _, r := range s.Reasons {
 		fmt.Fprintf(w, "  %s: %s\n", strings.ToLower(string(r.Severity)), r.Message)
 	}

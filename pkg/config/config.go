@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -42,7 +43,7 @@ type Database struct {
 
 // Metrics sets how often the host is looked at.
 type Metrics struct {
-	Interval  Duration `toml:"interval"`  // between samples, 1s to 10s: the unit watchdog waits for samples
+	Interval  Duration `toml:"interval"`  // between samples, 1s to 5s: the unit watchdog waits for samples
 	Flush     Duration `toml:"flush"`     // between writes to the database, interval to 10m
 	Retention Duration `toml:"retention"` // how long samples are kept, 24h to 8760h; whole days
 }
@@ -86,21 +87,32 @@ const (
 )
 
 // Load reads the file at path. A missing file gives the defaults: the
-// appliance works unconfigured. Any other problem is an error that names file,
-// line and key.
+// appliance works unconfigured. An error joins all Problems, each with file,
+// line and key; the configuration that comes with it has defaults in the tables
+// that have problems, and in all of them when the file is not TOML at all.
 func Load(path string) (*Config, error) {
 	data, err := readBounded(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Defaults(), nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading configuration: %w", err)
+		return Defaults(), fmt.Errorf("reading configuration: %w", err)
 	}
 	c := Defaults()
-	if err := Decode(path, data, c); err != nil {
-		return nil, err
+	err = Decode(path, data, c)
+	if err == nil {
+		return c, nil
 	}
-	return c, nil
+	return salvage(path, data, err)
+}
+
+// Concerns reports whether an error of Load is about one of these tables, or
+// about the file as a whole.
+func Concerns(err error, tables ...string) bool {
+	problems := problemsOf(err)
+	return len(problems) == 0 || slices.ContainsFunc(problems, func(p Problem) bool {
+		return p.Key == "" || slices.Contains(tables, p.table())
+	})
 }
 
 func readBounded(path string) ([]byte, error) {
@@ -124,7 +136,7 @@ func (c *Config) Validate(report func(key, problem string)) {
 			report(key, fmt.Sprintf("%s is not between %s and %s", d, Duration(lo), Duration(hi)))
 		}
 	}
-	within("metrics.interval", c.Metrics.Interval, time.Second, 10*time.Second)
+	within("metrics.interval", c.Metrics.Interval, time.Second, 5*time.Second)
 	within("metrics.flush", c.Metrics.Flush, c.Metrics.Interval.Std(), 10*time.Minute)
 	within("metrics.retention", c.Metrics.Retention, 24*time.Hour, 365*24*time.Hour)
 	if c.Metrics.Retention.Std()%(24*time.Hour) != 0 {

@@ -20,7 +20,7 @@ func TestBadConfigurationNamesFileLineAndKey(t *testing.T) {
 		{"two unknown keys", "a = 1\nb = 2\n", []string{"arasul.toml:1: a: there is no such key", "arasul.toml:2: b: there is no such key"}},
 		{"wrong type", "[proxy]\nhosts = 5\n", []string{"arasul.toml:2: "}},
 		{"not a duration", "[metrics]\ninterval = \"5 parsecs\"\n", []string{"arasul.toml:2: ", "is not a duration"}},
-		{"out of range", "[healer]\nmode = \"act\"\n[metrics]\nflush = \"30s\"\ninterval = \"2h\"\n", []string{"arasul.toml:5: metrics.interval: 2h is not between 1s and 10s", "arasul.toml:4: metrics.flush"}},
+		{"out of range", "[healer]\nmode = \"act\"\n[metrics]\nflush = \"30s\"\ninterval = \"2h\"\n", []string{"arasul.toml:5: metrics.interval: 2h is not between 1s and 5s", "arasul.toml:4: metrics.flush"}},
 		{"retention in hours", "[metrics]\nretention = \"25h\"\n", []string{"arasul.toml:2: metrics.retention: 25h is not a whole number of days"}},
 		{"unknown mode", "[healer]\nmode = \"yolo\"\n", []string{`arasul.toml:2: healer.mode: "yolo" is neither "act" nor "shadow"`}},
 		{"relative policy", "[healer]\npolicy = \"p.toml\"\n", []string{"arasul.toml:2: healer.policy"}},
@@ -75,4 +75,45 @@ func FuzzDecodeNeverPanics(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		_ = Decode("fuzz", data, Defaults())
 	})
+}
+
+// Proves BOOT-9: a mistake in one table leaves the others in force.
+func TestMistakeCostsOnlyItsOwnTable(t *testing.T) {
+	tests := []struct {
+		name, text string
+		concerns   []string
+		spares     []string
+		flush      time.Duration
+	}{
+		{"unknown key", "[metrics]\nflush = \"1m\"\n[mdns]\ncolour = 1\n", []string{"mdns"}, []string{"metrics", "healer"}, time.Minute},
+		{"wrong type, then another", "[metrics]\nflush = \"1m\"\n[proxy]\nhosts = 5\n[mdns]\nname = 7\n", []string{"proxy", "mdns"}, []string{"metrics"}, time.Minute},
+		{"out of range", "[metrics]\nflush = \"1m\"\ninterval = \"1h\"\n", []string{"metrics"}, []string{"mdns"}, 30 * time.Second},
+		{"unknown table", "[metrics]\nflush = \"1m\"\n[colours]\nred = 1\n", []string{"colours"}, []string{"metrics"}, time.Minute},
+		{"not TOML", "[metrics]\nflush = \"1m\"\n[[[\n", []string{"metrics", "anything"}, nil, 30 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "arasul.toml")
+			if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, err := Load(path)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			for _, table := range tt.concerns {
+				if !Concerns(err, table) {
+					t.Errorf("%v does not concern %s", err, table)
+				}
+			}
+			for _, table := range tt.spares {
+				if Concerns(err, table) {
+					t.Errorf("%v concerns %s", err, table)
+				}
+			}
+			if got := c.Metrics.Flush.Std(); got != tt.flush {
+				t.Errorf("metrics.flush is %s, want %s", got, tt.flush)
+			}
+		})
+	}
 }

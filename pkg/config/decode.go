@@ -68,6 +68,28 @@ func (p Problem) Error() string {
 	return b.String()
 }
 
+// table is the first part of the key.
+func (p Problem) table() string {
+	t, _, _ := strings.Cut(p.Key, ".")
+	return t
+}
+
+// problemsOf lists the Problems that err joins.
+func problemsOf(err error) []Problem {
+	var one Problem
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // our own join, not wrapped
+		var all []Problem
+		for _, e := range joined.Unwrap() {
+			all = append(all, problemsOf(e)...)
+		}
+		return all
+	}
+	if errors.As(err, &one) {
+		return []Problem{one}
+	}
+	return nil
+}
+
 // Validator is a value that can judge its own content. Keys are dotted.
 type Validator interface {
 	Validate(report func(key, problem string))
@@ -87,6 +109,36 @@ func Decode(file string, data []byte, v Validator) error {
 		problems = append(problems, Problem{File: file, Line: lines[key], Key: key, Text: text})
 	})
 	return join(problems)
+}
+
+// salvage makes a configuration of the tables of a bad file that are sound.
+// The decoder stops at the first value of a wrong type, so it may take several
+// turns to find all problems.
+func salvage(file string, data []byte, err error) (*Config, error) {
+	var doc map[string]any
+	if toml.Unmarshal(data, &doc) != nil {
+		return Defaults(), err
+	}
+	lines := keyLines(data)
+	var problems []Problem
+	for {
+		found := problemsOf(err)
+		for _, p := range found {
+			if len(problems) > 0 { // of a shortened file
+				p.Line = lines[p.Key]
+			}
+			delete(doc, p.table())
+		}
+		problems = append(problems, found...)
+		rest, marshalErr := toml.Marshal(doc)
+		c := Defaults()
+		if err = Decode(file, rest, c); err == nil && marshalErr == nil {
+			return c, join(problems)
+		}
+		if len(problemsOf(err)) == 0 || slices.ContainsFunc(problemsOf(err), func(p Problem) bool { _, there := doc[p.table()]; return !there }) {
+			return Defaults(), join(problems) // no progress
+		}
+	}
 }
 
 func explain(file string, err error) error {

@@ -87,9 +87,13 @@ func Run(ctx context.Context, name string, args []string, stdout, stderr io.Writ
 	slog.SetDefault(d.Log) // what net/http has to say gets a priority, too
 	d.watchdog, _ = sd.SdWatchdogEnabled(false)
 	cfg, err := config.Load(*path)
-	if err != nil {
+	switch {
+	case err == nil:
+	case !steadfast[name] && config.Concerns(err, tables(name)...):
 		d.Log.Error("configuration refused", "err", err)
 		return ExitConfig
+	default:
+		d.Log.Error("configuration has mistakes, defaults are in their place", "err", err)
 	}
 	d.config.Store(cfg)
 
@@ -125,6 +129,19 @@ func Run(ctx context.Context, name string, args []string, stdout, stderr io.Writ
 			return ExitFailure
 		}
 	}
+}
+
+// steadfast are the daemons that run with a bad configuration rather than not
+// at all: through them the owner sees what is wrong.
+var steadfast = map[string]bool{"healer": true, "dashboard": true, "proxy": true}
+
+// tables are the parts of the configuration that the daemon called name needs.
+// It starts although others are bad.
+func tables(name string) []string {
+	if name == "metrics" {
+		return []string{name, "database"}
+	}
+	return []string{name}
 }
 
 // Config returns the configuration in force. It must not be modified.

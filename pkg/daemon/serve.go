@@ -15,6 +15,7 @@ import (
 const (
 	drain         = 500 * time.Millisecond // an ordinary answer takes less than 200 ms (spec API)
 	shutdownGrace = 5 * time.Second
+	socketCheck   = 5 * time.Second
 )
 
 // Listeners returns the sockets that systemd passed under the given
@@ -46,14 +47,37 @@ func ListenUnix(path string, mode os.FileMode) (net.Listener, error) {
 		_ = l.Close()
 		return nil, fmt.Errorf("opening socket to its group: %w", err)
 	}
-	return l, nil
+	return ownSocket{l, path}, nil
+}
+
+// ownSocket is a socket that this process made itself.
+type ownSocket struct {
+	net.Listener
+	path string
+}
+
+// lost waits until somebody has removed the socket's name: nobody can come in
+// any more, and only a new start makes it again.
+func (s ownSocket) lost(ctx context.Context) error {
+	tick := time.NewTicker(socketCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			if _, err := os.Lstat(s.path); errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("serving %s: the socket was removed", s.path)
+			}
+		}
+	}
 }
 
 // Serve answers HTTP on the listener until ctx ends. Then requests under way
 // have half a second to finish before their contexts end, which is what streams
 // wait for, and five until they are cut off. Headers are limited to 64 KiB and must arrive
 // within 5 s; bodies and answers are the handler's to limit, since some are
-// streams.
+// streams. A socket of ListenUnix whose name is removed ends it with an error.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	requests, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
@@ -70,9 +94,17 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		defer close(ended)
 		failure = server.Serve(l)
 	}()
+	lost := make(chan error, 1)
+	if own, ok := l.(ownSocket); ok {
+		go func() { lost <- own.lost(requests) }()
+	}
 	select {
 	case <-ended:
 		return fmt.Errorf("serving %s: %w", l.Addr(), failure)
+	case err := <-lost:
+		_ = server.Close()
+		<-ended
+		return err
 	case <-ctx.Done():
 	}
 	defer time.AfterFunc(drain, release).Stop()

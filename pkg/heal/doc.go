@@ -26,6 +26,8 @@
 // systemd's own restart always comes first: the healer steps in when the unit
 // has failed for good or systemd took longer than grace. One command runs at a
 // time, for the unit that is earliest in start order, because what others
-// depend on has to stand first. A unit that an operator stopped is left alone:
-// it is inactive with result success, which no fault leaves behind.
+// depend on has to stand first. What systemd is busy with, a start or a stop, is
+// left to systemd and the unit's own time limits. A unit that an operator stopped
+// is left alone: it is inactive and nothing is queued, which no fault leaves
+// behind while Restart= is set.
 package heal

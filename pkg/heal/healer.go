@@ -120,13 +120,13 @@ func load(path string) (State, error) {
 	return s, nil
 }
 
-// Run heals until ctx ends. It calls alive after every decision, at least
-// every 10 s.
+// Run heals until ctx ends. It calls alive after each look that the eyes
+// reported, at least every 10 s when they work.
 func (h *Healer) Run(ctx context.Context, alive func()) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return h.o.Eyes.Watch(ctx, func(at time.Time, units []api.Unit) {
-			_ = h.observe(ctx, Observation{At: at, Units: units}) // it fails when ctx ends, and so does Watch
+			_ = h.observe(ctx, Observation{At: at, Units: units, looked: true}) // it fails when ctx ends, and so does Watch
 		})
 	})
 	g.Go(func() error { return h.mirror(ctx) })
@@ -200,7 +200,9 @@ func (h *Healer) decide(ctx context.Context, g *errgroup.Group, alive func()) er
 		if o.taken != nil {
 			close(o.taken)
 		}
-		alive()
+		if o.looked {
+			alive() // timers and commands tick on when the eyes are stuck
+		}
 		// From the moment of the decision: what fell due since, while the
 		// state was written, is due at once.
 		wait := heartbeat

@@ -24,6 +24,8 @@ func Judge(u api.Unit) (api.Status, string) {
 		return api.Degraded, "starting"
 	case u.ActiveState == "deactivating":
 		return api.Degraded, "stopping"
+	case u.Job != 0:
+		return api.Degraded, "waiting to be started"
 	case u.OneShot && u.Result == "success":
 		return api.Up, ""
 	default:
@@ -47,8 +49,12 @@ func Service(u api.Unit) api.Service {
 		Restarts:    u.Restarts,
 		MainPID:     u.MainPID,
 	}
-	if !u.StateChange.IsZero() {
-		s.Since = &u.StateChange
+	since := u.StateChange
+	if status == api.Up && !u.OneShot {
+		since = u.ActiveEnter // a reload is no new beginning
+	}
+	if !since.IsZero() {
+		s.Since = &since
 	}
 	return s
 }
@@ -57,6 +63,20 @@ func Service(u api.Unit) api.Service {
 // 254 and later also say auto-restart-queued.
 func autoRestart(u api.Unit) bool {
 	return u.ActiveState == "activating" && strings.HasPrefix(u.SubState, "auto-restart")
+}
+
+// moving reports whether systemd is starting or stopping u, or is about to: its
+// job has limits of its own (TimeoutStartSec= of the unit), and interfering
+// would only make it begin again.
+func moving(u api.Unit) bool {
+	switch u.ActiveState {
+	case "activating":
+		return !autoRestart(u)
+	case "deactivating":
+		return true
+	default:
+		return u.ActiveState == "inactive" && u.Job != 0
+	}
 }
 
 // failing reports whether u shows the end of a run that nobody asked for.
@@ -99,6 +119,9 @@ func sentence(u api.Unit) string {
 	case "start-limit-hit":
 		return "failed too often, systemd gave up"
 	case "exit-code":
+		if u.ExitStatus == 78 { // see package daemon
+			return "refuses its configuration: arasul config check says why"
+		}
 		return fmt.Sprintf("exited with status %d", u.ExitStatus)
 	case "success":
 		return "exited without being asked to"

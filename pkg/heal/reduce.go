@@ -26,9 +26,20 @@ func Reduce(p *Policy, s State, o Observation, now time.Time) (State, []Command)
 	if o.Result != nil {
 		r.finish(*o.Result)
 	}
+	for i := range s.Incidents {
+		if inc := &s.Incidents[i]; inc.Open() && !slices.Contains(p.Units, inc.Unit) {
+			r.drop(inc, "the policy no longer names the unit")
+		}
+	}
 	for _, u := range o.Units {
-		if u.LoadState == "loaded" && slices.Contains(p.Units, u.Name) {
+		switch {
+		case !slices.Contains(p.Units, u.Name):
+		case u.LoadState == "loaded":
 			r.look(u)
+		default: // masked, or gone
+			if inc := s.openIncident(u.Name); inc != nil {
+				r.drop(inc, "the unit is "+u.LoadState)
+			}
 		}
 	}
 	r.pass()
@@ -48,10 +59,15 @@ type reducer struct {
 // state mean for the incident that is open?
 func (r *reducer) look(u api.Unit) {
 	before, known := r.s.Units[u.Name]
-	after := Memory{Invocation: u.InvocationID, Restarts: u.Restarts, Changed: u.StateChange, Counted: before.Counted}
 	status, _ := Judge(u)
-	after.Up = status == api.Up
-
+	after := Memory{
+		Invocation: u.InvocationID,
+		Restarts:   u.Restarts,
+		Up:         status == api.Up,
+		Moving:     moving(u),
+		Stopping:   u.ActiveState == "deactivating" && u.Result == "success" && !r.commanding(u.Name),
+		Counted:    before.Counted,
+	}
 	inc := r.s.openIncident(u.Name)
 	if f, run, ok := newFailure(u, before, known); ok {
 		f.DetectedAt = r.seen
@@ -59,6 +75,7 @@ func (r *reducer) look(u api.Unit) {
 		inc = r.fault(u.Name, f, inc)
 		if after.Up { // and was restarted before we looked
 			r.systemdActs(inc)
+			last(inc).StartedAt, inc.ActedAt = f.At, &f.At
 		}
 	}
 	r.s.Units[u.Name] = after
@@ -68,13 +85,13 @@ func (r *reducer) look(u api.Unit) {
 	switch {
 	case after.Up:
 		r.up(inc, u)
-	case u.ActiveState == "failed":
-		r.failed(inc)
+	case after.Moving: // let systemd finish
 	case autoRestart(u):
 		r.systemdActs(inc)
-	case u.ActiveState == "inactive":
-		r.stoppedByOperator(inc)
-	default: // on its way up or down: the deadline of the incident's state decides
+	case u.ActiveState == "failed" && !before.Stopping:
+		r.failed(inc)
+	default: // inactive with nobody about to start it, or it failed to stop in good order
+		r.drop(inc, "an operator stopped the unit")
 	}
 }
 
@@ -86,6 +103,8 @@ func newFailure(u api.Unit, before Memory, known bool) (f api.Failure, run strin
 		run = u.StateChange.String() // it could not even be started
 	}
 	switch {
+	case u.ActiveState == "failed" && before.Stopping: // a stop that somebody asked for went wrong
+		return api.Failure{}, "", false
 	case failing(u) && run != before.Counted:
 		at := u.Exited
 		if at.IsZero() || u.ActiveState == "deactivating" {
@@ -95,7 +114,11 @@ func newFailure(u api.Unit, before Memory, known bool) (f api.Failure, run strin
 	case known && u.Restarts > before.Restarts && u.InvocationID != before.Invocation && before.Counted != before.Invocation:
 		// It ended and was restarted between two looks: systemd's counter is
 		// all that is left of it.
-		return api.Failure{Fault: api.Crashed, Detail: "ended and was restarted by systemd", At: u.Started}, before.Invocation, true
+		at := u.ActiveExit
+		if at.IsZero() {
+			at = u.Started
+		}
+		return api.Failure{Fault: api.Crashed, Detail: "ended and was restarted by systemd", At: at}, before.Invocation, true
 	default:
 		return api.Failure{}, "", false
 	}
@@ -122,10 +145,16 @@ func (r *reducer) fault(unit string, f api.Failure, inc *Incident) *Incident {
 	inc.Failures = append(inc.Failures, f)
 	inc.Failures = inc.Failures[max(0, len(inc.Failures)-keepFailures):]
 	inc.Revision++
-	if !r.commanding(unit) { // else the command's end will tell
-		r.settle(inc, "failed", f.Detail)
-		inc.RecoveredAt = nil
-		r.enter(inc, api.IncidentOpen, r.p.Down.Grace.Std())
+	if r.commanding(unit) {
+		return inc // the command's end will tell
+	}
+	r.settle(inc, "failed", f.Detail)
+	deadline := inc.Deadline // of a unit that fails again and again without ever coming up
+	came := inc.State == api.IncidentVerifying
+	inc.RecoveredAt = nil
+	r.enter(inc, api.IncidentOpen, r.p.Down.Grace.Std())
+	if !came && !deadline.IsZero() && deadline.Before(inc.Deadline) {
+		inc.Deadline = deadline
 	}
 	return inc
 }
@@ -145,8 +174,10 @@ func (r *reducer) systemdActs(inc *Incident) {
 	if inc.State != api.IncidentOpen || inc.Rung > 0 {
 		return
 	}
+	deadline := inc.Deadline // runs since the fault
 	r.begin(inc, ActionSystemdRestart, "the unit's own Restart= comes first")
-	r.enter(inc, api.IncidentActing, r.p.Down.Grace.Std())
+	r.enter(inc, api.IncidentActing, 0)
+	inc.Deadline = deadline
 }
 
 // failed: systemd has given up, so it is our turn.
@@ -158,9 +189,10 @@ func (r *reducer) failed(inc *Incident) {
 	r.open(inc)
 }
 
-func (r *reducer) stoppedByOperator(inc *Incident) {
-	r.settle(inc, "refused", "an operator stopped the unit")
-	inc.Detail += "; then stopped by an operator"
+// drop ends an incident that is not the healer's business any more.
+func (r *reducer) drop(inc *Incident, why string) {
+	r.settle(inc, "refused", why)
+	inc.Detail += "; then " + why
 	r.close(inc)
 }
 
@@ -175,6 +207,12 @@ func (r *reducer) finish(res Result) {
 		return
 	}
 	inc := &r.s.Incidents[i]
+	if res.Error != "" && r.s.Units[inc.Unit].Moving {
+		// Our patience was shorter than the start takes: a database that
+		// recovers must not be made to begin again.
+		r.enter(inc, api.IncidentActing, r.p.Down.Grace.Std())
+		return
+	}
 	if res.Error != "" {
 		r.settle(inc, "failed", res.Error)
 		r.open(inc)
@@ -193,6 +231,10 @@ func (r *reducer) pass() {
 	for i := range r.s.Incidents {
 		inc := &r.s.Incidents[i]
 		if !inc.Open() || inc.Deadline.IsZero() || r.now.Before(inc.Deadline) {
+			continue
+		}
+		if r.s.Units[inc.Unit].Moving && inc.State != api.IncidentExhausted {
+			inc.Deadline = r.now.Add(r.p.Down.Grace.Std()) // systemd is at it
 			continue
 		}
 		switch inc.State {
@@ -230,7 +272,7 @@ func (r *reducer) act() []Command {
 	var ready []*Incident
 	for i := range r.s.Incidents {
 		inc := &r.s.Incidents[i]
-		if inc.Open() && inc.State == api.IncidentOpen && inc.Deadline.IsZero() && !r.now.Before(inc.NotBefore) {
+		if inc.Open() && inc.State == api.IncidentOpen && inc.Deadline.IsZero() && !r.now.Before(inc.NotBefore) && !r.s.Units[inc.Unit].Moving {
 			ready = append(ready, inc)
 		}
 	}

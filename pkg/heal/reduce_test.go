@@ -414,3 +414,104 @@ func randomTrace(t *testing.T, seed uint64) []Command {
 	}
 	return tr.commands
 }
+
+// A database that recovers after a power cut may take minutes; killing it only
+// makes it begin again.
+func TestLongStartIsNotInterrupted(t *testing.T) {
+	tr := newTrace(t)
+	const db = "arasul-postgres.service"
+	tr.crash(db)
+	starting := func(u *api.Unit) { u.ActiveState, u.SubState, u.Result, u.Job = "activating", "start", "success", 7 }
+	tr.now = tr.now.Add(2 * time.Second)
+	tr.see(db, starting)
+	for range 100 {
+		tr.wait(10 * time.Second)
+	}
+	tr.want(api.IncidentActing)
+	tr.restarted(db)
+	tr.wait(5 * time.Second)
+	tr.want(api.IncidentResolved)
+}
+
+func TestOurOwnRestartMayTakeLongerThanItsTimeout(t *testing.T) {
+	tr := newTrace(t)
+	const db = "arasul-postgres.service"
+	tr.fail(db, "exit-code")
+	tr.see(db, func(u *api.Unit) { u.ActiveState, u.SubState, u.Result, u.Job = "activating", "start", "success", 7 })
+	tr.done("waiting for systemd: deadline exceeded")
+	tr.wait(5 * time.Minute)
+	tr.want(api.IncidentActing, ActionRestart)
+	tr.start(db)
+	tr.wait(5 * time.Second)
+	tr.want(api.IncidentResolved, ActionRestart)
+}
+
+// systemd puts a unit whose start waits for another into inactive.
+func TestQueuedStartIsNoOperatorsStop(t *testing.T) {
+	tr := newTrace(t)
+	tr.crash(metricsUnit)
+	tr.see(metricsUnit, func(u *api.Unit) { u.ActiveState, u.SubState, u.Job = "inactive", "dead", 3007 })
+	tr.wait(time.Minute)
+	tr.want(api.IncidentActing)
+	tr.see(metricsUnit, func(u *api.Unit) { u.Job = 0 })
+	tr.want(api.IncidentResolved)
+}
+
+// Proves HEAL-5: a stop that an operator asked for and that goes wrong is still his.
+func TestOperatorsStopThatFailsIsRespected(t *testing.T) {
+	tr := newTrace(t)
+	tr.see(metricsUnit, func(u *api.Unit) { u.ActiveState, u.SubState = "deactivating", "stop-sigterm" })
+	tr.fail(metricsUnit, "timeout")
+	tr.wait(time.Hour)
+	if len(tr.state.Incidents) != 0 || len(tr.commands) != 0 {
+		t.Errorf("incidents %v, commands %v, want none", tr.state.Incidents, tr.commands)
+	}
+}
+
+func TestUnitThatNeverComesUpIsNotLeftToSystemdForEver(t *testing.T) {
+	tr := newTrace(t)
+	for i := range 10 { // systemd tries every five seconds
+		tr.now = tr.now.Add(5 * time.Second)
+		tr.see(metricsUnit, func(u *api.Unit) {
+			u.ActiveState, u.SubState, u.Result = "activating", "auto-restart", "exit-code"
+			u.InvocationID = fmt.Sprintf("try-%d", i)
+		})
+	}
+	if len(tr.commands) == 0 {
+		t.Error("50 s of failing starts and no action")
+	}
+}
+
+func TestUnitThatThePolicyDroppedIsLeftAlone(t *testing.T) {
+	tr := newTrace(t)
+	tr.fail(metricsUnit, "exit-code")
+	tr.done("job failed")
+	smaller := *tr.policy
+	smaller.Units = []string{"arasul-postgres.service"}
+	tr.policy = &smaller
+	tr.wait(time.Hour)
+	tr.want(api.IncidentResolved, ActionRestart)
+}
+
+func TestMaskedUnitIsLeftAlone(t *testing.T) {
+	tr := newTrace(t)
+	tr.fail(metricsUnit, "exit-code")
+	tr.done("job failed")
+	tr.see(metricsUnit, func(u *api.Unit) { u.LoadState = "masked" })
+	tr.wait(time.Hour)
+	tr.want(api.IncidentResolved, ActionRestart)
+}
+
+func TestMissedFailureIsDatedByTheEndOfTheRun(t *testing.T) {
+	tr := newTrace(t)
+	ended := tr.now.Add(time.Second)
+	tr.now = tr.now.Add(17 * time.Second)
+	u := tr.units[metricsUnit]
+	u.ActiveExit = ended
+	tr.units[metricsUnit] = u
+	tr.restarted(metricsUnit)
+	inc := tr.incident()
+	if !inc.FaultAt.Equal(ended) || inc.ActedAt.After(*inc.RecoveredAt) {
+		t.Errorf("fault at %s (want %s), acted at %s, recovered at %s", inc.FaultAt, ended, inc.ActedAt, inc.RecoveredAt)
+	}
+}

@@ -28,11 +28,12 @@ type State struct {
 
 // Memory is what is remembered of a unit's last look.
 type Memory struct {
-	Invocation string    `json:"invocation"`
-	Restarts   uint32    `json:"restarts"`
-	Up         bool      `json:"up"`
-	Counted    string    `json:"counted,omitempty"` // the run whose end is already counted as a failure
-	Changed    time.Time `json:"changed"`
+	Invocation string `json:"invocation"`
+	Restarts   uint32 `json:"restarts"`
+	Up         bool   `json:"up"`
+	Moving     bool   `json:"moving,omitempty"`   // systemd was starting or stopping it
+	Stopping   bool   `json:"stopping,omitempty"` // in good order, because somebody asked for it
+	Counted    string `json:"counted,omitempty"`  // the run whose end is already counted as a failure
 }
 
 // Incident is an api.Incident with what the healer needs to go on with it.
@@ -74,7 +75,8 @@ type Observation struct {
 
 	Mirrored map[string]uint64 `json:"mirrored,omitempty"` // PostgreSQL has these revisions of incidents
 
-	taken chan struct{} // closed when it was taken in; nil when nobody waits
+	looked bool          // it comes from the eyes, even if they saw nothing
+	taken  chan struct{} // closed when it was taken in; nil when nobody waits
 }
 
 // clone copies s so deeply that what Reduce does to the copy leaves s alone.

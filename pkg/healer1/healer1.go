@@ -150,6 +150,10 @@ func call(ctx context.Context, answer any, method string, args ...any) error {
 	}
 	defer bus.Close()
 	c := bus.Object(name, object).CallWithContext(ctx, name+"."+method, 0, args...)
+	var refused dbus.Error
+	if errors.As(c.Err, &refused) && refused.Name == "org.freedesktop.DBus.Error.AccessDenied" {
+		return errors.New("only root may ask that of the healer, and members of the group arasul how it does")
+	}
 	if c.Err != nil {
 		return fmt.Errorf("asking the healer: %w", c.Err)
 	}

@@ -176,6 +176,8 @@ func (c *conn) unit(ctx context.Context, name string) (api.Unit, error) {
 		ExitCode:     get[int32](p, "ExecMainCode"),
 		ExitStatus:   get[int32](p, "ExecMainStatus"),
 		StateChange:  p.time("StateChangeTimestamp"),
+		ActiveEnter:  p.time("ActiveEnterTimestamp"),
+		ActiveExit:   p.time("ActiveExitTimestamp"),
 		Started:      p.time("ExecMainStartTimestamp"),
 		Exited:       p.time("ExecMainExitTimestamp"),
 	}

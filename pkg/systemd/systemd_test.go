@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,10 +33,11 @@ func alone(t *testing.T) options {
 
 // looks are what a running Watcher has seen.
 type looks struct {
-	t    *testing.T
-	seen chan []api.Unit
-	mu   sync.Mutex
-	log  bytes.Buffer
+	t     *testing.T
+	seen  chan []api.Unit
+	blind atomic.Int32 // attempts that saw nothing
+	mu    sync.Mutex
+	log   bytes.Buffer
 }
 
 func (l *looks) Write(p []byte) (int, error) {
@@ -61,6 +63,10 @@ func watch(t *testing.T, patterns ...string) *looks {
 		done <- w.Watch(ctx, func(at time.Time, units []api.Unit) {
 			if d := time.Since(at); d < 0 || d > time.Second {
 				t.Errorf("seen %s ago", d)
+			}
+			if units == nil { // an attempt that saw nothing
+				l.blind.Add(1)
+				return
 			}
 			l.seen <- units
 		})
@@ -207,6 +213,9 @@ func TestBusThatComesBackIsTakenUpAgain(t *testing.T) {
 	m.join(bus)
 	if got := l.next(5 * time.Second); len(got) != 1 || got[0].ActiveState != "failed" {
 		t.Errorf("seen %+v, want the unit failed", got)
+	}
+	if l.blind.Load() == 0 {
+		t.Error("attempts that saw nothing were not reported")
 	}
 	m.set(metricsUnit, map[string]any{"ActiveState": "active"}, 1)
 	if got := l.next(time.Second); got[0].ActiveState != "active" {

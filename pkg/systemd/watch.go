@@ -30,7 +30,8 @@ type Watcher struct {
 
 // Watch calls seen with all units at the start and then every PassInterval,
 // and with single units as soon as systemd signals a change, until ctx ends.
-// At is when they had been read. Calls come from one goroutine, one after the
+// At is when they had been read. While systemd is out of sight seen is called
+// with no units after each attempt. Calls come from one goroutine, one after the
 // other. A lost connection is taken up again with a back-off of 100 ms to 5 s.
 func (w *Watcher) Watch(ctx context.Context, seen func(at time.Time, units []api.Unit)) error {
 	const first, longest = 100 * time.Millisecond, 5 * time.Second
@@ -51,6 +52,7 @@ func (w *Watcher) Watch(ctx context.Context, seen func(at time.Time, units []api
 			w.Log.Warn("service manager out of sight", "err", err)
 			away = true
 		}
+		seen(time.Now(), nil) // looked, and saw nothing
 		if time.Since(begin) > longest {
 			backoff = first
 		}
