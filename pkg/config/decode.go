@@ -77,7 +77,7 @@ func (p Problem) table() string {
 // problemsOf lists the Problems that err joins.
 func problemsOf(err error) []Problem {
 	var one Problem
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // our own join, not wrapped
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []Problem
 		for _, e := range joined.Unwrap() {
 			all = append(all, problemsOf(e)...)
