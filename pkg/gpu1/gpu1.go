@@ -48,15 +48,15 @@ type GPU interface {
 // Serve offers g on the system bus until ctx ends. While there is no bus it
 // tries again every 5 s; the GPUs are watched without.
 func Serve(ctx context.Context, g GPU, log *slog.Logger) error {
-	away := false
+	failures := 0
 	for {
-		err := serve(ctx, g, func() { away = false })
+		err := serve(ctx, g, func() { failures = 0 })
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !away {
+		// The bus may learn from our own package only now who may have the name.
+		if failures++; failures == 2 {
 			log.Warn("not on the bus", "name", name, "err", err)
-			away = true
 		}
 		select {
 		case <-ctx.Done():

@@ -47,15 +47,15 @@ func Serve(ctx context.Context, h Healer, log *slog.Logger) error {
 }
 
 func serveAgain(ctx context.Context, h Healer, log *slog.Logger, pause time.Duration) error {
-	away := false
+	failures := 0
 	for {
-		err := serve(ctx, h, func() { away = false })
+		err := serve(ctx, h, func() { failures = 0 })
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !away {
+		// The bus may learn from our own package only now who may have the name.
+		if failures++; failures == 2 {
 			log.Warn("not on the bus", "name", name, "err", err)
-			away = true
 		}
 		select {
 		case <-ctx.Done():
