@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"os"
 
 	"golang.org/x/sync/errgroup"
@@ -9,6 +10,13 @@ import (
 	"github.com/arasul/arasul/pkg/client"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/proxy"
+)
+
+// How many connections port 80 holds open, in all and of one address. A browser
+// opens six. Each may need one to the dashboard; LimitNOFILE= has room for both.
+const (
+	connections = 4096
+	perAddress  = 256
 )
 
 // proxyDaemon is the door to the network.
@@ -25,6 +33,9 @@ func proxyDaemon(ctx context.Context, d *daemon.Daemon) error {
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	for _, l := range listeners { // port 80, and a unix socket for the check below
+		if tcp, ok := l.(*net.TCPListener); ok {
+			l = proxy.Limit(tcp, connections, perAddress, d.Log)
+		}
 		g.Go(func() error { return daemon.Serve(ctx, l, p.Handler()) })
 	}
 	g.Go(func() error {

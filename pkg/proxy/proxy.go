@@ -156,11 +156,14 @@ func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// failed answers in place of a dashboard that did not.
+// failed answers in place of a dashboard that did not. When the request has
+// ended there is nothing to say, and the connection goes: returning would make
+// it a 200 without a body.
 func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	var tooLarge *http.MaxBytesError
 	switch {
-	case r.Context().Err() != nil: // the client has left, nobody reads an answer
+	case r.Context().Err() != nil: // the client has left, or we stop
+		panic(http.ErrAbortHandler)
 	case errors.As(err, &tooLarge):
 		answer(w, r, http.StatusRequestEntityTooLarge)
 	default:

@@ -350,6 +350,27 @@ func TestPatienceEndsWhenTheClientLeaves(t *testing.T) {
 	})
 }
 
+// A proxy that stops ends the requests under way. None of them may look as if
+// it had been answered.
+func TestRequestThatEndsUnansweredIsNoSuccess(t *testing.T) {
+	asked := make(chan struct{})
+	socket := upstream(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	server := httptest.NewUnstartedServer(New(Options{Dashboard: socket}).Handler())
+	server.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	server.Start()
+	defer server.Close()
+	go func() { <-asked; stop() }()
+	resp, err := server.Client().Post(server.URL, "text/plain", strings.NewReader("x")) // which is not tried again
+	if err == nil {
+		_ = resp.Body.Close()
+		t.Errorf("answered %s", resp.Status)
+	}
+}
+
 // Proves PROXY-4 in part: a restart of the dashboard costs a moment, no error.
 // One connection is dropped with the request in hand, as by a kill; then
 // nobody listens; then the dashboard is back.
