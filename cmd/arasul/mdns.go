@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
@@ -10,33 +11,27 @@ import (
 
 // mdnsDaemon lets browsers find the appliance by name.
 func mdnsDaemon(ctx context.Context, d *daemon.Daemon) error {
-	reloads := make(chan struct{}, 1)
+	var restart atomic.Pointer[context.CancelFunc]
 	d.OnReload(func(*config.Config) {
-		select {
-		case reloads <- struct{}{}:
-		default:
+		if stop := restart.Load(); stop != nil {
+			(*stop)()
 		}
 	})
 	d.Ready("looking for the network")
 	for ctx.Err() == nil {
-		runCtx, stop := context.WithCancel(ctx)
-		go func() {
-			defer stop()
-			select {
-			case <-reloads:
-			case <-runCtx.Done():
-			}
-		}()
-		if err := announce(runCtx, d); err != nil {
+		if err := announce(ctx, d, &restart); err != nil {
 			return err
 		}
-		stop()
 	}
 	return ctx.Err()
 }
 
-// announce tells the network until ctx ends.
-func announce(ctx context.Context, d *daemon.Daemon) error {
+// announce tells the network until ctx ends or restart is called, which is set
+// before the configuration is read: no reload is missed in between.
+func announce(ctx context.Context, d *daemon.Daemon, restart *atomic.Pointer[context.CancelFunc]) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	restart.Store(&stop)
 	cfg := d.Config().MDNS
 	a := mdns.Announcement{Name: cfg.Name, Port: 80, Interfaces: cfg.Interfaces}
 	return mdns.Run(ctx, a, d.Log, d.Status, d.Alive)

@@ -151,6 +151,17 @@ func TestResponderAnswersNeighboursAboutItsNameOnly(t *testing.T) {
 	}
 }
 
+func TestResponseFromAnotherPortTakesNoName(t *testing.T) {
+	m := &dns.Msg{MsgHdr: dns.MsgHdr{Response: true}, Answer: address("arasul.local.", "198.51.100.99", 120)}
+	for port, lost := range map[uint16]bool{5353: true, 5354: false, 40000: false} {
+		r := &responder{name: "arasul.local.", links: []link{testLink}, conflict: make(chan struct{}, 1)}
+		r.mine.Store(true)
+		if reply := r.react(m, testLink, netip.AddrPortFrom(neighbour.Addr(), port)); reply != nil || (len(r.conflict) == 1) != lost {
+			t.Errorf("from port %d: lost %v, reply %v", port, len(r.conflict) == 1, reply)
+		}
+	}
+}
+
 func TestContestedNameGoesToOneOfTwo(t *testing.T) {
 	const lower, higher = "198.51.100.9", "198.51.100.99" // ours is .50
 	response := func(addr string, ttl uint32) *dns.Msg {

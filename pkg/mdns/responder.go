@@ -185,13 +185,17 @@ func (r *responder) serve(s *sock) error {
 }
 
 // react decides about one message heard on l: what to answer, if anything, and
-// whether the name is contested. Only neighbours are answered, so that nobody
-// can use the port to flood a third party.
+// whether the name is contested. Only neighbours are answered, and only they
+// contest a name, with a response from the port of responders (RFC 6762, section
+// 6). Zeroconf, which shares the port, is less strict about whom it answers.
 func (r *responder) react(m *dns.Msg, l link, from netip.AddrPort) *dns.Msg {
 	if r.bye.Load() || !l.onLink(from.Addr()) {
 		return nil
 	}
 	if m.Response {
+		if from.Port() != port {
+			return nil
+		}
 		return r.contest(append(m.Answer, m.Extra...), l, true)
 	}
 	if !r.mine.Load() {
