@@ -24,6 +24,10 @@ import (
 	"github.com/arasul/arasul/pkg/usb"
 )
 
+// maxNamed is how many bundles, and how many refused ones, get a line in the log.
+// The result counts them all.
+const maxNamed = 10
+
 // runDir holds one folder per device, made by systemd (RuntimeDirectory=).
 const runDir = "/run/arasul/usb/"
 
@@ -71,10 +75,10 @@ func search(ctx context.Context, name string, log *slog.Logger) int {
 		log.Info("stick not searched", "reason", err, "duration", duration)
 		return 0
 	}
-	for _, b := range report.Bundles {
+	for _, b := range report.Bundles[:min(maxNamed, len(report.Bundles))] {
 		log.Info("bundle found", "bundle", b.Name, "size_bytes", b.Size)
 	}
-	for _, r := range report.Refused {
+	for _, r := range report.Refused[:min(maxNamed, len(report.Refused))] {
 		log.Warn("bundle refused", "bundle", r.Name, "reason", r.Reason)
 	}
 	if err != nil {

@@ -12,9 +12,13 @@ import (
 // LogPath is the file for those who expect one; the journal has the same.
 const LogPath = "/var/log/arasul/update_usb.log"
 
+// MaxLog is how large the log may have become, in bytes. logrotate puts it away
+// at this size once a day, which somebody who plugs without end is faster than.
+const MaxLog = 50 << 20
+
 // OpenLog opens the file at path for appending, 0640 if it is new. It refuses
-// a symbolic link and anything that is not a file with one name. The caller
-// closes it.
+// a symbolic link, anything that is not a file with one name, and a file of
+// MaxLog or more. The caller closes it.
 func OpenLog(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o640)
 	if err != nil {
@@ -28,6 +32,10 @@ func OpenLog(path string) (*os.File, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 {
 		f.Close()
 		return nil, fmt.Errorf("opening the log: %w", errors.New(path+" is not a plain file"))
+	}
+	if st.Size >= MaxLog {
+		f.Close()
+		return nil, fmt.Errorf("opening the log: %s has %s", path, size(st.Size))
 	}
 	if st.Size == 0 { // new: our umask may be stricter than the log's readers need
 		if err := f.Chmod(0o640); err != nil {

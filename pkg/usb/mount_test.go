@@ -111,7 +111,7 @@ func TestStickIsSearchedAndLeftAsItWas(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := r.String(); got != "found 2 bundles: arasul-1.2.3.araupdate (10 B), arasul/second.araupdate (1 B)" {
+			if got := fmt.Sprint(r.Bundles); got != "[{arasul-1.2.3.araupdate 10} {arasul/second.araupdate 1}]" {
 				t.Error(got)
 			}
 			if fstype == "ext4" && (len(r.Refused) != 1 || r.Refused[0].Name != "link.araupdate") {

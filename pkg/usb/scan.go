@@ -40,25 +40,20 @@ type Refusal struct {
 	Name, Reason string
 }
 
-// String says it in words: "found 1 bundle: a.araupdate (1.2 MB)". Names are
-// quoted where they hold anything but printable characters.
+// String says it in numbers: "found 2 bundles, refused 1". Names have lines of
+// their own in the log.
 func (r Report) String() string {
-	if len(r.Bundles) == 0 {
-		return "no bundles"
+	found := fmt.Sprintf("found %d bundles", len(r.Bundles))
+	switch len(r.Bundles) {
+	case 0:
+		found = "no bundles"
+	case 1:
+		found = "found 1 bundle"
 	}
-	s := "s"
-	if len(r.Bundles) == 1 {
-		s = ""
+	if len(r.Refused) > 0 {
+		found += fmt.Sprintf(", refused %d", len(r.Refused))
 	}
-	var list []string
-	for _, b := range r.Bundles {
-		name := b.Name
-		if q := fmt.Sprintf("%q", name); q != `"`+name+`"` {
-			name = q
-		}
-		list = append(list, name+" ("+size(b.Size)+")")
-	}
-	return fmt.Sprintf("found %d bundle%s: %s", len(list), s, strings.Join(list, ", "))
+	return found
 }
 
 // size is n for people, in powers of ten as sticks are sold.
