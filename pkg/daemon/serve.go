@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
+
+	"github.com/arasul/arasul/pkg/stream"
 )
 
 const (
@@ -74,8 +76,8 @@ func (s ownSocket) lost(ctx context.Context) error {
 }
 
 // Serve answers HTTP on the listener until ctx ends. Then requests under way
-// have half a second to finish before their contexts end, which is what streams
-// wait for, and five until they are cut off. Headers are limited to 64 KiB and must arrive
+// have half a second to finish before their contexts end, and five until they
+// are cut off; streams of package stream end at once. Headers are limited to 64 KiB and must arrive
 // within 5 s; bodies and answers are the handler's to limit, since some are
 // streams. A socket of ListenUnix whose name is removed ends it with an error.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
@@ -86,7 +88,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return requests },
+		BaseContext:       func(net.Listener) context.Context { return stream.WithEnd(requests, ctx.Done()) },
 	}
 	ended := make(chan struct{})
 	var failure error

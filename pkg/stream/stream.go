@@ -7,6 +7,7 @@
 package stream
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"sync"
@@ -87,6 +88,15 @@ func (h *Hub) Subscribe() (msgs <-chan []byte, cancel func()) {
 	}
 }
 
+type endKey struct{}
+
+// WithEnd returns a context for requests in which ServeHTTP also ends when end
+// is closed. A server that shuts down has its streams leave first, while
+// ordinary requests finish.
+func WithEnd(ctx context.Context, end <-chan struct{}) context.Context {
+	return context.WithValue(ctx, endKey{}, end)
+}
+
 // ServeHTTP writes the messages as newline-delimited JSON until the client
 // leaves, falls behind, or takes over ten seconds to read a message.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -101,9 +111,12 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := rc.Flush(); err != nil {
 		return
 	}
+	end, _ := r.Context().Value(endKey{}).(<-chan struct{})
 	for {
 		select {
 		case <-r.Context().Done():
+			return
+		case <-end:
 			return
 		case msg, ok := <-msgs:
 			if !ok {

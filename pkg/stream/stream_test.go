@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -237,5 +238,23 @@ func waiting(msgs <-chan []byte) []string {
 		default:
 			return out
 		}
+	}
+}
+
+func TestStreamsLeaveBeforeTheirServer(t *testing.T) {
+	var h Hub
+	end := make(chan struct{})
+	s := httptest.NewUnstartedServer(&h)
+	s.Config.BaseContext = func(net.Listener) context.Context { return WithEnd(context.Background(), end) }
+	s.Start()
+	defer s.Close()
+	answer, err := s.Client().Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	close(end)
+	if rest, err := io.ReadAll(answer.Body); err != nil || len(rest) > 0 {
+		t.Errorf("read %q, %v; want the end", rest, err)
 	}
 }
