@@ -166,6 +166,36 @@ func TestKilledDatabaseIsHealedAndNoSampleIsLost(t *testing.T) {
 	})
 }
 
+// Proves PKG-3 and HEAL-1: a database that takes its time to recover keeps nobody
+// who is started anew meanwhile from running.
+func TestSlowDatabaseHoldsNobodyUp(t *testing.T) {
+	b := takePatient(t)
+	b.dropIn(postgresUnit, "[Service]\nExecStartPre=/bin/sleep 15\n")
+	b.kill(postgresUnit, "KILL")
+	starting := func() error {
+		if state := b.property(postgresUnit, "SubState"); state != "start-pre" {
+			return fmt.Errorf("%s is in state %s", postgresUnit, state)
+		}
+		return nil
+	}
+	eventually(t, 10*time.Second, starting)
+	for _, unit := range []string{healerUnit, dashboardUnit, metricsUnit} {
+		before := b.property(unit, "MainPID")
+		killed := b.kill(unit, "KILL")
+		eventually(t, 5*time.Second, func() error {
+			if state, pid := b.property(unit, "ActiveState"), b.property(unit, "MainPID"); state != "active" || pid == before {
+				return fmt.Errorf("%s is %s with main process %s", unit, state, pid)
+			}
+			return nil
+		})
+		t.Logf("figure: %s was back after %s", unit, time.Since(killed).Round(10*time.Millisecond))
+	}
+	if err := starting(); err != nil {
+		t.Errorf("nothing was there to be waited for: %v", err)
+	}
+	b.allWell()
+}
+
 // Proves HEAL-5: what an operator stopped stays stopped.
 func TestStoppedByAnOperatorIsLeftAlone(t *testing.T) {
 	b := takePatient(t)
