@@ -5,6 +5,7 @@ package proof
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -95,20 +96,45 @@ func (b *bed) mainPIDs() (pids []string) {
 	return pids
 }
 
+// started says when the main process of a unit started, in µs since boot.
+func (b *bed) started(unit string) int {
+	b.t.Helper()
+	at, err := strconv.Atoi(b.property(unit, "ExecMainStartTimestampMonotonic"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return at
+}
+
 func (b *bed) socketInodes() []string {
 	b.t.Helper()
 	return strings.Fields(b.sh(`ss -Hltne 'sport = :80' | grep -o 'ino:[0-9]*'
 		awk '$4 == "00010000" && $8 ~ /^\/run\/arasul\/[a-z]+\.sock$/ { print $8 ":" $7 }' /proc/net/unix | sort`)) // the flag says: listening
 }
 
+// oldPrograms names the daemons whose program is no longer in the file that they
+// were started from, as after an upgrade that did not restart them.
+func (b *bed) oldPrograms() (units []string) {
+	b.t.Helper()
+	for _, unit := range daemons {
+		if exe := b.run("readlink", "/proc/"+b.property(unit, "MainPID")+"/exe"); strings.Contains(exe, "(deleted)") {
+			units = append(units, unit)
+		}
+	}
+	return units
+}
+
 // visitors ask the proxy without a pause, two over connections of their own for
-// each request and two over lasting ones, until stop.
+// each request and two over lasting ones, until stop. A dropped connection is no
+// answer, and they ask once more, as browsers do; an answer without its content
+// is a failure.
 type visitors struct {
 	wg    sync.WaitGroup
 	leave context.CancelFunc
 
 	mu       sync.Mutex
 	requests int
+	dropped  int
 	failures []string
 }
 
@@ -121,7 +147,7 @@ func (b *bed) visit() *visitors {
 		v.wg.Go(func() {
 			defer client.CloseIdleConnections()
 			for ctx.Err() == nil {
-				v.count(client.Get(b.addr + path))
+				v.ask(client, b.addr+path)
 				time.Sleep(5 * time.Millisecond) // two processors also do the upgrade
 			}
 		})
@@ -130,19 +156,37 @@ func (b *bed) visit() *visitors {
 	return v
 }
 
-func (v *visitors) count(resp *http.Response, err error) {
+func (v *visitors) ask(client *http.Client, url string) {
+	status, size, err := fetch(client, url)
+	first := err
+	if err != nil {
+		status, size, err = fetch(client, url)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.requests++
+	if first != nil {
+		v.dropped++
+	}
 	switch {
 	case err != nil:
-		v.failures = append(v.failures, err.Error())
-	default:
-		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			v.failures = append(v.failures, resp.Request.URL.Path+": "+resp.Status)
-		}
+		v.failures = append(v.failures, fmt.Sprintf("%v, after %v", err, first))
+	case status != http.StatusOK:
+		v.failures = append(v.failures, fmt.Sprintf("%s: %d", url, status))
+	case size == 0:
+		v.failures = append(v.failures, url+": an empty page")
 	}
+}
+
+// fetch reads all of an answer; err says that the connection broke.
+func fetch(client *http.Client, url string) (status int, size int64, err error) {
+	resp, err := client.Get(url)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer resp.Body.Close()
+	size, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, size, err
 }
 
 func (v *visitors) stop() {
@@ -172,6 +216,7 @@ func TestUpgradeFailsNoRequestAndKeepsEditedConfiguration(t *testing.T) {
 		t.Fatalf("listening sockets: %v", inodes)
 	}
 	stored, until := b.aSampleOrTwo()
+	migrated := b.property("arasul-db.service", "InvocationID")
 	b.putDeb(repack(t, base+"+proof1", nil), "/tmp/newer.deb")
 
 	guests := b.visit()
@@ -180,7 +225,8 @@ func TestUpgradeFailsNoRequestAndKeepsEditedConfiguration(t *testing.T) {
 	took := time.Since(began)
 	b.allWell()
 	guests.stop()
-	t.Logf("figure: upgraded in %s; %d requests meanwhile, %d failed", took.Round(100*time.Millisecond), guests.requests, len(guests.failures))
+	t.Logf("figure: upgraded in %s; %d requests meanwhile, %d asked twice, %d failed",
+		took.Round(100*time.Millisecond), guests.requests, guests.dropped, len(guests.failures))
 	if len(guests.failures) > 0 || guests.requests < 50 {
 		t.Errorf("%d requests, these failed: %q", guests.requests, guests.failures)
 	}
@@ -188,9 +234,18 @@ func TestUpgradeFailsNoRequestAndKeepsEditedConfiguration(t *testing.T) {
 		t.Errorf("version %s after the upgrade", got)
 	}
 	for n, pid := range b.mainPIDs() {
-		if pid == pids[n] {
-			t.Errorf("%s was not restarted", daemons[n])
+		if restarted := pid != pids[n]; restarted != (daemons[n] != postgresUnit) {
+			t.Errorf("%s: main process %s before, %s after", daemons[n], pids[n], pid)
 		}
+	}
+	if old := b.oldPrograms(); len(old) > 0 {
+		t.Errorf("these still run the old program: %v", old)
+	}
+	if b.property("arasul-db.service", "InvocationID") == migrated {
+		t.Error("the schema was not brought up to date")
+	}
+	if schema, daemon := b.started("arasul-db.service"), b.started(metricsUnit); schema >= daemon {
+		t.Errorf("the schema was brought up to date %d µs after the first daemon started", schema-daemon)
 	}
 	if got := b.socketInodes(); !slices.Equal(got, inodes) {
 		t.Errorf("listening sockets %v before, %v after", inodes, got)
@@ -225,6 +280,21 @@ func TestUpgradeFailsNoRequestAndKeepsEditedConfiguration(t *testing.T) {
 		t.Errorf("%d samples before, %d after", stored, n)
 	}
 	b.run("rm", "-f", "/etc/arasul/arasul.toml.dpkg-dist")
+}
+
+// Proves PKG-4: a fixed PostgreSQL takes effect at once, and only the server is
+// restarted for it.
+func TestNewPostgreSQLRestartsTheServer(t *testing.T) {
+	b := takeVeteran(t)
+	pids := b.mainPIDs()
+	b.run("dpkg-trigger", "--by-package=postgresql-common", "/usr/lib/postgresql")
+	b.run("dpkg", "--triggers-only", "arasul")
+	for n, pid := range b.mainPIDs() {
+		if restarted := pid != pids[n]; restarted != (daemons[n] == postgresUnit) {
+			t.Errorf("%s: main process %s before, %s after", daemons[n], pids[n], pid)
+		}
+	}
+	b.allWell()
 }
 
 // Proves PKG-4.
