@@ -38,7 +38,8 @@ CREATE TABLE samples_minute (
 -- daemon that writes samples needs no right to create or drop anything else.
 
 -- arasul_ensure_partitions creates the partitions of these days where they are
--- missing. ATTACH lets readers and writers of other days go on meanwhile;
+-- missing. It refuses more than 400, so that nobody who may call it can fill the
+-- catalogue at a stroke. ATTACH lets readers and writers of other days go on meanwhile;
 -- CREATE TABLE … PARTITION OF would wait for them all.
 -- +goose StatementBegin
 CREATE FUNCTION arasul_ensure_partitions(days date[]) RETURNS void
@@ -47,6 +48,9 @@ DECLARE
     day  date;
     name text;
 BEGIN
+    IF cardinality(days) > 400 THEN
+        RAISE program_limit_exceeded USING MESSAGE = format('%s days at once: want at most 400', cardinality(days));
+    END IF;
     FOR day IN SELECT DISTINCT d FROM unnest(days) AS d ORDER BY d LOOP
         name := 'samples_' || to_char(day, 'YYYYMMDD');
         CONTINUE WHEN to_regclass(name) IS NOT NULL;

@@ -36,7 +36,8 @@ CREATE TABLE recovery_actions (
 );
 
 -- One row per fault of a unit. An incident keeps its newest fifty in memory;
--- here they all stay.
+-- here all stay that came, which are fewer only if more than fifty happened
+-- while the database was away.
 CREATE TABLE service_failures (
     incident    text        NOT NULL REFERENCES self_healing_events ON DELETE CASCADE,
     unit        text        NOT NULL,

@@ -38,6 +38,9 @@ DECLARE
     parent text;
     name   text;
 BEGIN
+    IF cardinality(days) > 400 THEN
+        RAISE program_limit_exceeded USING MESSAGE = format('%s days at once: want at most 400', cardinality(days));
+    END IF;
     FOR day, parent IN SELECT DISTINCT d, p FROM unnest(days) AS d, unnest(ARRAY['samples', 'service_samples']) AS p ORDER BY d, p LOOP
         name := parent || '_' || to_char(day, 'YYYYMMDD');
         CONTINUE WHEN to_regclass(name) IS NOT NULL;

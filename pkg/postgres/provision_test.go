@@ -25,6 +25,23 @@ import (
 	"github.com/arasul/arasul/pkg/postgres/postgrestest"
 )
 
+func TestPartitionsCannotBeMadeWithoutEnd(t *testing.T) {
+	t.Parallel()
+	conn := postgrestest.New(t, migrations.FS).Connect(t, "arasul-metrics")
+	ensure := func(days int) error {
+		_, err := conn.Exec(context.Background(),
+			`SELECT arasul_ensure_partitions(array_agg(date '2026-01-01' + n)) FROM generate_series(1, $1) AS n`, days)
+		return err
+	}
+	if err := ensure(3); err != nil {
+		t.Error(err)
+	}
+	var answer *pgconn.PgError
+	if err := ensure(401); !errors.As(err, &answer) || answer.Code != "54000" { // program_limit_exceeded
+		t.Errorf("401 days: %v", err)
+	}
+}
+
 // Proves PKG-2 as far as the database goes: each row is what a daemon in
 // wrong hands might try.
 func TestRolesCannotDoWhatTheyShouldNot(t *testing.T) {
