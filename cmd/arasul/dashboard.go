@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/arasul/arasul/pkg/client"
+	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/dashboard"
 	"github.com/arasul/arasul/pkg/postgres"
@@ -27,6 +28,7 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 	}
 	defer db.Close()
 	hostname, _ := os.Hostname()
+	healer := dashboard.Memory{Healer: client.New(healerSocket)}
 	board, err := dashboard.New(dashboard.Options{
 		Hostname: hostname,
 		Kernel:   kernelRelease(),
@@ -34,18 +36,20 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Web:      web.Dist(),
 		History:  db,
 		Database: db,
-		Healer:   dashboard.Memory{Healer: client.New(healerSocket)},
+		Healer:   healer,
 		Log:      d.Log,
 	})
 	if err != nil {
 		return err
 	}
+	d.OnReload(func(c *config.Config) { board.Reload(c.Metrics.Interval.Std()) })
 	units := &systemd.Watcher{Patterns: []string{"arasul-*.service"}, Log: d.Log}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return board.Run(ctx) })
 	g.Go(func() error { return daemon.Serve(ctx, listeners[0], board.Handler()) })
 	g.Go(func() error { return board.FollowMetrics(ctx, client.New(metricsSocket)) })
 	g.Go(func() error { return board.FollowHealer(ctx, client.New(healerSocket)) })
+	g.Go(func() error { return board.FollowHealerStatus(ctx, healer) })
 	g.Go(func() error { return board.FollowUnits(ctx, units) })
 	g.Go(func() error { return board.FollowDatabase(ctx, db) })
 	g.Go(func() error {

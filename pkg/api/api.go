@@ -178,7 +178,7 @@ type SystemStatus struct {
 	Healing   bool      `json:"healing" doc:"A repair is under way"`
 	Hostname  string    `json:"hostname"`
 	Version   string    `json:"version"`
-	UptimeS   float64   `json:"uptime_seconds"`
+	UptimeS   float64   `json:"uptime_seconds" doc:"Since the kernel started; 0 before the first sample"`
 	Timestamp time.Time `json:"timestamp"`
 }
 
@@ -186,7 +186,7 @@ type SystemStatus struct {
 // and is what the page translates; Message is its English form.
 type Reason struct {
 	Severity Overall `json:"severity" enum:"WARNING,CRITICAL"`
-	Code     string  `json:"code" enum:"service-down,service-restarted,database-unreachable,temperature-high,cpu-high,disk-high,metrics-stale,healer-unreachable"`
+	Code     string  `json:"code" enum:"service-down,service-restarting,service-restarted,database-unreachable,temperature-high,cpu-high,disk-high,metrics-stale,healer-unreachable,healer-paused"`
 	Subject  string  `json:"subject,omitempty" doc:"The unit or the thing it is about"`
 	Message  string  `json:"message"`
 }

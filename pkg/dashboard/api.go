@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -19,7 +20,37 @@ const (
 	maxPoints   = 1000            // of a history
 	askWithin   = time.Second     // the healer, or the database for incidents
 	queryWithin = 5 * time.Second // the database for a history
+	// The database has two connections for us. One stays free for asking whether
+	// the database is there: a crowd must not make it look gone.
+	maxQueries    = 1
+	queryPatience = 2 * time.Second
 )
+
+// errBusy says that others were asking the database all the time.
+var errBusy = errors.New("too many queries at once")
+
+// query runs do when it is its turn, for which it waits for queryPatience. It is
+// not cancelled when the client leaves: that would cost a connection.
+func (d *Dashboard) query(ctx context.Context, limit time.Duration, do func(context.Context) error) error {
+	patience := time.NewTimer(queryPatience)
+	defer patience.Stop()
+	select {
+	case d.queries <- struct{}{}:
+	case <-patience.C:
+		return errBusy
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-d.queries }()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	return do(ctx)
+}
+
+// later is the answer to those for whom errBusy came back.
+func later() error {
+	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("The database is busy."), http.Header{"Retry-After": {"2"}})
+}
 
 // answer is a huma response with nothing but a body.
 type answer[T any] struct{ Body T }
@@ -196,9 +227,14 @@ func (d *Dashboard) metricsHistory(ctx context.Context, in *historyInput) (*answ
 	back := map[string]time.Duration{"1h": time.Hour, "24h": 24 * time.Hour, "7d": 7 * 24 * time.Hour}[in.Range]
 	to := time.Now().UTC()
 	from := to.Add(-back)
-	ctx, cancel := context.WithTimeout(ctx, queryWithin)
-	defer cancel()
-	samples, err := d.opts.History.History(ctx, from, to, maxPoints)
+	var samples []api.Sample
+	err := d.query(ctx, queryWithin, func(ctx context.Context) (err error) {
+		samples, err = d.opts.History.History(ctx, from, to, maxPoints)
+		return err
+	})
+	if errors.Is(err, errBusy) {
+		return nil, later()
+	}
 	if err != nil {
 		d.opts.Log.Warn("history unread", "err", err)
 		return nil, huma.Error503ServiceUnavailable("The history could not be read from the database.")
@@ -219,6 +255,9 @@ func (d *Dashboard) healingEvents(ctx context.Context, in *eventsInput) (*answer
 	// an incident that moved from one to the other would be older than itself.
 	before := in.Before.Truncate(time.Microsecond)
 	incidents, source, err := d.remembered(ctx, before, in.Limit)
+	if errors.Is(err, errBusy) {
+		return nil, later()
+	}
 	if err != nil {
 		d.opts.Log.Warn("incidents unread", "err", err)
 		return nil, huma.Error503ServiceUnavailable("Neither the database nor the healer can be reached.")
@@ -238,24 +277,24 @@ func (d *Dashboard) healingEvents(ctx context.Context, in *eventsInput) (*answer
 }
 
 // remembered asks the database, which keeps everything, or else the healer.
-func (d *Dashboard) remembered(ctx context.Context, before time.Time, limit int) (_ []api.Incident, source string, err error) {
-	ask := func(who Incidents) ([]api.Incident, error) {
-		ctx, cancel := context.WithTimeout(ctx, askWithin)
-		defer cancel()
-		return who.Incidents(ctx, before, limit)
-	}
+func (d *Dashboard) remembered(ctx context.Context, before time.Time, limit int) (found []api.Incident, source string, err error) {
 	if d.opts.Database != nil && d.databaseUp() {
-		incidents, err := ask(d.opts.Database)
-		if err == nil {
-			return incidents, "database", nil
+		err := d.query(ctx, askWithin, func(ctx context.Context) (err error) {
+			found, err = d.opts.Database.Incidents(ctx, before, limit)
+			return err
+		})
+		if err == nil || errors.Is(err, errBusy) || ctx.Err() != nil {
+			return found, "database", err
 		}
 		d.opts.Log.Warn("incidents unread from database", "err", err)
 	}
 	if d.opts.Healer == nil {
 		return nil, "", fmt.Errorf("no healer to ask")
 	}
-	incidents, err := ask(d.opts.Healer)
-	return incidents, "healer", err
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	found, err = d.opts.Healer.Incidents(ctx, before, limit)
+	return found, "healer", err
 }
 
 // freshen puts what is in memory over the newest page, since the database

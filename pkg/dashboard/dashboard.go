@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -72,6 +73,7 @@ type Dashboard struct {
 
 	hub     stream.Hub
 	sockets chan struct{} // one token per open WebSocket
+	queries chan struct{} // one token per query that somebody out there asked for
 
 	mu        sync.Mutex // guards what follows, and the order of what the hub is given
 	seen      Observed
@@ -79,7 +81,8 @@ type Dashboard struct {
 	counted   tally
 	known     struct{ healer, database bool } // has anybody told us yet?
 	verdict   verdict
-	toldAt    time.Time // when the verdict was last published
+	toldAt    time.Time          // when the verdict was last published
+	pages     map[netip.Addr]int // open WebSockets by client
 }
 
 // New prepares a dashboard that has been told nothing yet. It reads the page
@@ -99,6 +102,8 @@ func New(opts Options) (*Dashboard, error) {
 		opts:      opts,
 		page:      page,
 		sockets:   make(chan struct{}, maxSockets),
+		queries:   make(chan struct{}, maxQueries),
+		pages:     make(map[netip.Addr]int),
 		incidents: make(map[string]api.Incident),
 		seen:      Observed{Since: time.Now(), Interval: opts.Interval},
 		verdict:   verdict{Status: api.OK, Reasons: []api.Reason{}},

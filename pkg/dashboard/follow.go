@@ -13,9 +13,13 @@ import (
 	"github.com/arasul/arasul/pkg/heal"
 )
 
-// databaseInterval is how often the database is asked for an answer, so that
-// its loss shows within five seconds.
-const databaseInterval = 3 * time.Second
+const (
+	// databaseInterval is how often the database is asked for an answer, so that
+	// its loss shows within five seconds.
+	databaseInterval = 3 * time.Second
+	// healerInterval is how often the healer is asked whether it repairs.
+	healerInterval = 5 * time.Second
+)
 
 // Follower keeps a stream of JSON lines open until ctx ends; onState tells when
 // it opens and when it breaks.
@@ -52,8 +56,8 @@ func (d *Dashboard) FollowMetrics(ctx context.Context, metrics Follower) error {
 	return ctx.Err()
 }
 
-// FollowHealer listens to the healer until ctx ends. What happened while
-// nobody listened is asked for first.
+// FollowHealer listens to the healer until ctx ends. Whenever it can be reached
+// again it is first asked for all that it remembers.
 func (d *Dashboard) FollowHealer(ctx context.Context, healer Follower) error {
 	healer.Follow(ctx, "/stream", func(line []byte) error {
 		var i api.Incident
@@ -64,14 +68,33 @@ func (d *Dashboard) FollowHealer(ctx context.Context, healer Follower) error {
 		return nil
 	}, func(connected bool, err error) {
 		if connected && d.opts.Healer != nil {
-			missed, _ := d.opts.Healer.Incidents(ctx, time.Time{}, 50)
-			for _, i := range slices.Backward(missed) {
-				d.OnIncident(i)
+			if all, err := d.opts.Healer.Incidents(ctx, time.Time{}, maxIncidents); err == nil {
+				d.OnIncidents(all)
 			}
 		}
 		d.OnHealer(err)
 	})
 	return ctx.Err()
+}
+
+// FollowHealerStatus asks the healer every five seconds whether it repairs, until
+// ctx ends. What it said last counts until it answers again.
+func (d *Dashboard) FollowHealerStatus(ctx context.Context, healer Healer) error {
+	tick := time.NewTicker(healerInterval)
+	defer tick.Stop()
+	for {
+		within, cancel := context.WithTimeout(ctx, askWithin)
+		status, err := healer.Status(within)
+		cancel()
+		if err == nil {
+			d.OnHealerStatus(status)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // FollowUnits watches our units until ctx ends and shows them in the order of

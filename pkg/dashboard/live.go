@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"strings"
 	"time"
@@ -12,31 +13,29 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/proxy"
 )
 
 const (
-	maxSockets  = 256              // open WebSockets
-	writeWithin = 10 * time.Second // one message to one page
-	pingEvery   = 30 * time.Second
+	maxSockets     = 256              // open WebSockets
+	maxSocketsEach = 32               // of one client
+	writeWithin    = 10 * time.Second // one message to one page
+	pingEvery      = 30 * time.Second
 )
 
-// live keeps one page up to date: first what is known, then events as they
-// happen. Only pages of our own origin are let in. A page that does not keep
-// up, or does not answer a ping, is dropped; it comes back by itself and starts
-// from the present.
+// live lets a page of our own origin in, and feeds it until it goes.
 func (d *Dashboard) live(w http.ResponseWriter, r *http.Request) {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		w.Header().Set("Upgrade", "websocket")
 		problem(w, http.StatusUpgradeRequired, "This is a WebSocket.")
 		return
 	}
-	select {
-	case d.sockets <- struct{}{}:
-		defer func() { <-d.sockets }()
-	default:
+	leave, ok := d.enter(visitor(r))
+	if !ok {
 		problem(w, http.StatusServiceUnavailable, "Too many pages are open.")
 		return
 	}
+	defer leave()
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
 		return // Accept has answered
@@ -50,11 +49,48 @@ func (d *Dashboard) live(w http.ResponseWriter, r *http.Request) {
 		defer cancel()
 		_, _, _ = conn.Reader(ctx)
 	}()
-	defer func() {
-		_ = conn.CloseNow()
-		<-gone
-	}()
+	d.feed(ctx, conn)
+	_ = conn.CloseNow()
+	<-gone
+}
 
+// visitor is who asks, as our proxy says, which removes what others claim. All
+// that come past the proxy, on the socket itself, are one.
+func visitor(r *http.Request) netip.Addr {
+	addr, err := netip.ParseAddr(r.Header.Get("X-Forwarded-For"))
+	if err != nil {
+		return netip.Addr{}
+	}
+	return proxy.Client(addr)
+}
+
+// enter takes a place for one more WebSocket, if there is one, until leave.
+func (d *Dashboard) enter(who netip.Addr) (leave func(), ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.pages[who] >= maxSocketsEach {
+		return nil, false
+	}
+	select {
+	case d.sockets <- struct{}{}:
+	default:
+		return nil, false
+	}
+	d.pages[who]++
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.pages[who]--; d.pages[who] == 0 {
+			delete(d.pages, who)
+		}
+		<-d.sockets
+	}, true
+}
+
+// feed keeps one page up to date: first what is known, then events as they
+// happen. A page that does not keep up, or does not answer a ping, is dropped;
+// it comes back by itself and starts from the present.
+func (d *Dashboard) feed(ctx context.Context, conn *websocket.Conn) {
 	begin, events, leave := d.join()
 	defer leave()
 	for _, e := range begin {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -127,6 +128,42 @@ func TestTooManyPagesAreTurnedAway(t *testing.T) {
 	_, resp, err := dialLive(t, socket, "http://arasul.local")
 	if err == nil || resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("the second got in: %v", err)
+	}
+}
+
+// One client takes a part of the places, not those of the others. Who it is, our
+// proxy says.
+func TestOneClientCannotTakeAllPlacesOfPages(t *testing.T) {
+	d := newDashboard(t, Options{})
+	from := func(address string) (leave func(), ok bool) {
+		r := httptest.NewRequest("GET", "/api/metrics/live-stream", nil)
+		r.Header.Set("X-Forwarded-For", address)
+		return d.enter(visitor(r))
+	}
+	for n := range maxSocketsEach {
+		if _, ok := from(fmt.Sprintf("2001:db8::%x", n)); !ok { // it can have as many as it likes
+			t.Fatalf("page %d of one client was turned away", n)
+		}
+	}
+	if _, ok := from("2001:db8::ffff"); ok {
+		t.Error("one client has more pages than its share")
+	}
+	for range 2 * maxSocketsEach { // come and gone
+		leave, ok := from("192.0.2.7")
+		if !ok {
+			t.Fatal("another client was turned away")
+		}
+		leave()
+	}
+	if len(d.sockets) != maxSocketsEach || len(d.pages) != 1 {
+		t.Errorf("%d places taken by %d clients", len(d.sockets), len(d.pages))
+	}
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", "/api/metrics/live-stream", nil)
+	r.Header.Set("Upgrade", "websocket")
+	r.Header.Set("X-Forwarded-For", "2001:db8::1")
+	if d.Handler().ServeHTTP(w, r); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("status %d", w.Code)
 	}
 }
 

@@ -58,6 +58,44 @@ func (d *Dashboard) OnIncident(i api.Incident) {
 	d.judge(now)
 }
 
+// OnIncidents takes all that the healer remembers, newest first. What it has
+// forgotten is forgotten here, too; pages hear of those that changed.
+func (d *Dashboard) OnIncidents(all []api.Incident) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	before := d.incidents
+	d.incidents = make(map[string]api.Incident, len(all))
+	for _, i := range slices.Backward(all) {
+		d.incidents[i.ID] = i
+		d.counted.count(i)
+	}
+	d.forget(now)
+	for _, i := range slices.Backward(all) {
+		old, known := before[i.ID]
+		if _, kept := d.incidents[i.ID]; (known || kept) && !reflect.DeepEqual(old, i) {
+			d.hub.PublishJSON(api.Event{Type: "incident", Incident: &i})
+		}
+	}
+	d.judge(now)
+}
+
+// OnHealerStatus takes what the healer says about itself.
+func (d *Dashboard) OnHealerStatus(s api.HealerStatus) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seen.Healer = s
+	d.judge(time.Now())
+}
+
+// Reload takes a new interval between samples.
+func (d *Dashboard) Reload(interval time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seen.Interval = interval
+	d.judge(time.Now())
+}
+
 // OnHealer takes whether the healer can be reached: nil, or why not.
 func (d *Dashboard) OnHealer(err error) {
 	d.mu.Lock()

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/arasul/arasul/pkg/api"
@@ -32,7 +33,8 @@ type Observed struct {
 	Services  []api.Service
 	Incidents []api.Incident
 
-	HealerErr   error // why it cannot be reached
+	Healer      api.HealerStatus // what it said last about itself
+	HealerErr   error            // why it cannot be reached
 	DatabaseErr error
 }
 
@@ -55,9 +57,9 @@ type verdict struct {
 // Overall judges by the status rule: CRITICAL if a service is down, the
 // temperature is over 85 °C or the database cannot be reached; WARNING if the
 // processor was over 80 % busy for five minutes, the disk is over 80 % full, a
-// service was restarted in the last ten minutes, or the metrics or the healer
-// are silent; else OK. A restart counts when the machine did it by itself, not
-// when somebody asked for it. A stale sample proves nothing, neither good nor
+// service is restarting or was restarted in the last ten minutes, the metrics or
+// the healer are silent, or the healer does not repair; else OK. A restart counts
+// when the machine did it by itself, not when somebody asked for it. A stale sample proves nothing, neither good nor
 // bad. Healing says whether a repair is under way.
 func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reason, healing bool) {
 	var critical, warning []api.Reason
@@ -76,8 +78,15 @@ func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reaso
 	if o.DatabaseErr != nil {
 		bad("database-unreachable", "", "the database cannot be reached")
 	}
-	if o.HealerErr != nil && now.Sub(o.Since) > healerStarts {
-		warn("healer-unreachable", "", "the healer cannot be reached")
+	switch {
+	case o.HealerErr != nil:
+		if now.Sub(o.Since) > healerStarts {
+			warn("healer-unreachable", "", "the healer cannot be reached")
+		}
+	case o.Healer.Maintenance:
+		warn("healer-paused", "maintenance", "self-repair is paused (maintenance)")
+	case o.Healer.Mode == "shadow":
+		warn("healer-paused", "shadow", "self-repair only watches (shadow mode)")
 	}
 	if o.Stale(now) {
 		warn("metrics-stale", "", "no measurements are coming in")
@@ -93,7 +102,13 @@ func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reaso
 		}
 	}
 	for _, unit := range restarted(o, now) {
-		warn("service-restarted", unit, "%s was restarted in the last ten minutes", unit)
+		n := slices.IndexFunc(o.Services, func(s api.Service) bool { return s.Unit == unit })
+		switch {
+		case n < 0 || o.Services[n].Status == api.Up:
+			warn("service-restarted", unit, "%s was restarted in the last ten minutes", unit)
+		case o.Services[n].Status == api.Degraded:
+			warn("service-restarting", unit, "%s: %s", unit, o.Services[n].Reason)
+		}
 	}
 
 	for _, i := range o.Incidents {
@@ -111,8 +126,9 @@ func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reaso
 	return status, reasons, healing
 }
 
-// restarted names the units that came back by themselves of late: systemd
-// counts its own restarts until one by hand, incidents name the healer's.
+// restarted names the units that the machine restarted of late, or is about to:
+// systemd counts its own restarts until one by hand, incidents name the
+// healer's. What it would have done in shadow mode is no restart.
 func restarted(o Observed, now time.Time) (units []string) {
 	seen := make(map[string]bool)
 	add := func(unit string, at time.Time) {
@@ -122,13 +138,16 @@ func restarted(o Observed, now time.Time) (units []string) {
 		}
 	}
 	for _, s := range o.Services {
-		if s.Restarts > 0 && s.Since != nil {
+		switch {
+		case strings.HasPrefix(s.SubState, "auto-restart"):
+			add(s.Unit, now)
+		case s.Restarts > 0 && s.Since != nil && s.ActiveState != "deactivating":
 			add(s.Unit, *s.Since)
 		}
 	}
 	for _, i := range o.Incidents {
 		for _, a := range i.Actions {
-			if a.Outcome != "refused" {
+			if a.Outcome != "refused" && !strings.HasPrefix(a.Error, "shadow mode") {
 				add(i.Unit, a.StartedAt)
 			}
 		}

@@ -63,6 +63,24 @@ func TestOverallFollowsTheStatusRule(t *testing.T) {
 		{"restarted by systemd long ago", service(api.Service{Status: api.Up, Restarts: 1, Since: since(minutes(10))}), api.OK, nil, false},
 		{"restarted by the healer", acted(minutes(9.9), "helped"), api.Warning, []string{"service-restarted"}, false},
 		{"restarted by the healer long ago", acted(minutes(10), "helped"), api.OK, nil, false},
+		{"restart only thought of", func(o *Observed) {
+			acted(minutes(1), "failed")(o)
+			o.Incidents[0].Actions[0].Error = "shadow mode: decided, not done"
+		}, api.OK, nil, false},
+		{"crashed, about to be restarted", service(api.Service{Status: api.Degraded, SubState: "auto-restart", Reason: "x, restarting"}), api.Warning, []string{"service-restarting"}, false},
+		{"being restarted by systemd", service(api.Service{Status: api.Degraded, ActiveState: "activating", Restarts: 1, Since: since(0), Reason: "starting"}), api.Warning, []string{"service-restarting"}, false},
+		{"being restarted by the healer", func(o *Observed) {
+			acted(minutes(1), "running")(o)
+			service(api.Service{Status: api.Degraded, Reason: "starting"})(o)
+		}, api.Warning, []string{"service-restarting"}, false},
+		{"stopped by hand after many restarts", service(api.Service{Status: api.Degraded, ActiveState: "deactivating", Restarts: 9, Since: since(0)}), api.OK, nil, false},
+		{"restarted in vain", func(o *Observed) {
+			acted(minutes(1), "failed")(o)
+			service(api.Service{Status: api.Down})(o)
+		}, api.Critical, []string{"service-down"}, false},
+		{"maintenance", func(o *Observed) { o.Healer.Maintenance = true }, api.Warning, []string{"healer-paused"}, false},
+		{"shadow mode", func(o *Observed) { o.Healer.Mode = "shadow" }, api.Warning, []string{"healer-paused"}, false},
+		{"a healer that is gone is not paused", func(o *Observed) { o.Healer.Mode, o.HealerErr = "shadow", errors.New("x") }, api.Warning, []string{"healer-unreachable"}, false},
 		{"restart refused", acted(minutes(1), "refused"), api.OK, nil, false},
 		{"restarted by both, said once", func(o *Observed) {
 			acted(minutes(1), "helped")(o)

@@ -13,8 +13,7 @@ const limitToldEvery = time.Minute
 
 // Limit lets in at most total connections at a time, and at most perAddress
 // from one address, so that one client cannot take them all from the others.
-// What is over is closed at once. The hosts of an IPv6 network of 64 bits,
-// which one host can fill alone, count as one address.
+// What is over is closed at once. What counts as one address is Client's to say.
 func Limit(l *net.TCPListener, total, perAddress int, log *slog.Logger) net.Listener {
 	return &limited{TCPListener: l, total: total, perAddress: perAddress, log: log, open: make(map[netip.Addr]int)}
 }
@@ -37,7 +36,8 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		addr := client(conn.RemoteAddr())
+		remote, _ := conn.RemoteAddr().(*net.TCPAddr)
+		addr := Client(remote.AddrPort().Addr())
 		if !l.enter(addr) {
 			_ = conn.Close()
 			continue
@@ -86,16 +86,13 @@ func (c *counted) Close() error {
 	return c.TCPConn.Close()
 }
 
-// client is the address that a remote end counts for.
-func client(remote net.Addr) netip.Addr {
-	tcp, ok := remote.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	addr := tcp.AddrPort().Addr().Unmap()
+// Client is what addr counts as where clients are limited. A host can have all
+// addresses of an IPv6 network of 64 bits, so these count as one.
+func Client(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
 	if addr.Is6() {
-		if p, err := addr.Prefix(64); err == nil {
-			return p.Addr()
+		if network, err := addr.Prefix(64); err == nil {
+			return network.Addr()
 		}
 	}
 	return addr

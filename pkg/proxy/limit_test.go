@@ -3,6 +3,7 @@ package proxy
 import (
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -128,11 +129,7 @@ func TestAddressesOfOneClientCountTogether(t *testing.T) {
 		{"2001:db8::1", "2001:db8:0:1::1", false},
 		{"fe80::1%eth0", "fe80::1%eth0", true},
 	} {
-		at := func(s string) net.Addr {
-			ip, zone, _ := strings.Cut(s, "%")
-			return &net.TCPAddr{IP: net.ParseIP(ip), Port: 1, Zone: zone}
-		}
-		if got := client(at(tt.a)) == client(at(tt.b)); got != tt.same {
+		if got := Client(netip.MustParseAddr(tt.a)) == Client(netip.MustParseAddr(tt.b)); got != tt.same {
 			t.Errorf("%s and %s: same %v", tt.a, tt.b, got)
 		}
 	}

@@ -430,7 +430,7 @@ export interface components {
         };
         Reason: {
             /** @enum {string} */
-            code: "service-down" | "service-restarted" | "database-unreachable" | "temperature-high" | "cpu-high" | "disk-high" | "metrics-stale" | "healer-unreachable";
+            code: "service-down" | "service-restarting" | "service-restarted" | "database-unreachable" | "temperature-high" | "cpu-high" | "disk-high" | "metrics-stale" | "healer-unreachable" | "healer-paused";
             message: string;
             /** @enum {string} */
             severity: "WARNING" | "CRITICAL";
@@ -645,7 +645,10 @@ export interface components {
             status: "OK" | "WARNING" | "CRITICAL";
             /** Format: date-time */
             timestamp: string;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description Since the kernel started; 0 before the first sample
+             */
             uptime_seconds: number;
             version: string;
         };

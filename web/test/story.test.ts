@@ -79,6 +79,16 @@ describe("story", () => {
     );
   });
 
+  test("claims no repair where the healer only watched", () => {
+    const watched = [action({ action: "restart", outcome: "failed", error: "shadow mode: decided, not done" })];
+    expect(tell(without(incident({ actions: watched, state: "open" }), "recovered_at"))).toBe(
+      "Measurements crashed at 14:03:12; noticed after 12 ms, the self-repair only watched and touched nothing, not repaired yet.",
+    );
+    expect(tell(incident({ actions: watched, state: "exhausted" }))).toMatch(/touched nothing, somebody has to look at it\.$/);
+    expect(tell(incident({ actions: watched }), "de")).toMatch(/nichts angerührt, nach 2,1 s von selbst wieder in Betrieb\.$/);
+    expect(timeline(incident({ actions: watched }), messages.en)[2]?.title).toBe("Repair 1: restart (only considered)");
+  });
+
   test("says when it came back by itself", () => {
     expect(tell(incident({ actions: null }))).toContain("recovered by itself after 2.1 s");
   });

@@ -39,6 +39,10 @@ const en = {
   theme: { dark: "Use dark colours", light: "Use light colours" },
   reasons: {
     "service-down": { text: (s: string) => `Not running: ${s}.`, hint: "The appliance tries to repair this by itself." },
+    "service-restarting": {
+      text: (s: string) => `Being restarted: ${s}.`,
+      hint: "Please wait a moment; the appliance repairs this by itself.",
+    },
     "service-restarted": {
       text: (s: string) => `Restarted a short while ago: ${s}.`,
       hint: "It is running again. Nothing to do; this notice goes away after ten minutes.",
@@ -54,6 +58,10 @@ const en = {
     "healer-unreachable": {
       text: (_: string) => "The self-repair does not answer.",
       hint: "Everything else keeps running, but faults are not repaired as usual.",
+    },
+    "healer-paused": {
+      text: (s: string): string => (s === "shadow" ? "The self-repair only watches (shadow mode)." : "The self-repair is paused (maintenance)."),
+      hint: "Faults are written down, but not repaired, until somebody switches it on again.",
     },
   },
   performance: {
@@ -136,7 +144,7 @@ const en = {
       verified: "Proven to stay up",
       closed: "Given up",
     },
-    outcomes: { running: "under way", helped: "helped", failed: "did not help", refused: "was refused" },
+    outcomes: { running: "under way", helped: "helped", failed: "did not help", refused: "was refused", watched: "only considered" },
     kinds: {
       "systemd-restart": "restart by systemd",
       restart: "restart",
@@ -162,6 +170,8 @@ const en = {
       restart: (n: number) => (n === 1 ? "restarted by the self-repair" : `restarted ${n} times by the self-repair`),
       "stop-start": (n: number) => (n === 1 ? "stopped and started afresh" : `stopped and started afresh ${n} times`),
     },
+    watched: "the self-repair only watched and touched nothing",
+    untouched: "somebody has to look at it",
     again: (d: string) => `running again after ${d}`,
     alone: (d: string) => `recovered by itself after ${d}`,
     ended: "running again",
@@ -217,6 +227,10 @@ const de: Messages = {
   theme: { dark: "Dunkle Farben verwenden", light: "Helle Farben verwenden" },
   reasons: {
     "service-down": { text: (s) => `Läuft nicht: ${s}.`, hint: "Das Gerät versucht, das selbst zu beheben." },
+    "service-restarting": {
+      text: (s) => `Wird neu gestartet: ${s}.`,
+      hint: "Einen Moment bitte; das Gerät behebt das selbst.",
+    },
     "service-restarted": {
       text: (s) => `Vor Kurzem neu gestartet: ${s}.`,
       hint: "Läuft wieder. Nichts zu tun; dieser Hinweis verschwindet nach zehn Minuten.",
@@ -232,6 +246,10 @@ const de: Messages = {
     "healer-unreachable": {
       text: () => "Die Selbstreparatur antwortet nicht.",
       hint: "Alles andere läuft weiter, aber Fehler werden nicht wie gewohnt behoben.",
+    },
+    "healer-paused": {
+      text: (s) => (s === "shadow" ? "Die Selbstreparatur sieht nur zu (Schattenbetrieb)." : "Die Selbstreparatur ist angehalten (Wartung)."),
+      hint: "Fehler werden aufgeschrieben, aber nicht behoben, bis jemand sie wieder einschaltet.",
     },
   },
   performance: {
@@ -314,7 +332,7 @@ const de: Messages = {
       verified: "Läuft nachweislich stabil",
       closed: "Aufgegeben",
     },
-    outcomes: { running: "läuft", helped: "hat geholfen", failed: "hat nicht geholfen", refused: "wurde abgelehnt" },
+    outcomes: { running: "läuft", helped: "hat geholfen", failed: "hat nicht geholfen", refused: "wurde abgelehnt", watched: "nur erwogen" },
     kinds: { "systemd-restart": "Neustart durch systemd", restart: "Neustart", "stop-start": "Anhalten und neu starten" },
   },
   story: {
@@ -336,6 +354,8 @@ const de: Messages = {
       restart: (n) => (n === 1 ? "von der Selbstreparatur neu gestartet" : `${n}-mal von der Selbstreparatur neu gestartet`),
       "stop-start": (n) => (n === 1 ? "angehalten und neu gestartet" : `${n}-mal angehalten und neu gestartet`),
     },
+    watched: "die Selbstreparatur hat nur zugesehen und nichts angerührt",
+    untouched: "jemand muss nachsehen",
     again: (d) => `nach ${d} wieder in Betrieb`,
     alone: (d) => `nach ${d} von selbst wieder in Betrieb`,
     ended: "wieder in Betrieb",

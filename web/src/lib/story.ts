@@ -3,13 +3,16 @@
 // Pure: the words come in as Messages, numbers and times as Format.
 
 import { instant, type Format } from "./format";
-import type { Incident } from "./api";
+import type { Action, Incident } from "./api";
 import { nameOf, type Messages } from "./i18n";
 
 /** Whether the incident still needs something to happen. */
 export function isOpen(i: Incident): boolean {
   return i.state !== "resolved";
 }
+
+// In shadow mode the healer decides and does nothing.
+const onlyWatched = (a: Action) => a.error?.startsWith("shadow mode") ?? false;
 
 /** One sentence: what failed when, how fast it was noticed, what was done, how it ended. */
 export function story(i: Incident, now: number, t: Messages, f: Format): string {
@@ -31,18 +34,21 @@ export function story(i: Incident, now: number, t: Messages, f: Format): string 
 function deeds(i: Incident, t: Messages): string[] {
   const counts = new Map<keyof typeof t.story.acts, number>();
   for (const a of i.actions ?? []) {
-    if (a.outcome === "refused" || (a.outcome === "running" && i.state === "acting")) continue;
+    if (a.outcome === "refused" || onlyWatched(a) || (a.outcome === "running" && i.state === "acting")) continue;
     counts.set(a.action, (counts.get(a.action) ?? 0) + 1);
   }
-  return [...counts].map(([kind, n]) => t.story.acts[kind]?.(n) ?? kind);
+  const done: string[] = [...counts].map(([kind, n]) => t.story.acts[kind]?.(n) ?? kind);
+  return (i.actions ?? []).some(onlyWatched) ? [...done, t.story.watched] : done;
 }
 
 function ending(i: Incident, fault: number, t: Messages, f: Format): string {
+  const actions = i.actions ?? [];
+  if (i.state === "exhausted" && actions.some(onlyWatched)) return t.story.untouched;
   if (i.state !== "resolved") return t.story[i.state] ?? t.story.open;
   const end = instant(i.recovered_at) ?? instant(i.verified_at) ?? instant(i.closed_at);
   if (end === undefined) return t.story.ended;
   const took = f.duration(end - fault);
-  return (i.actions ?? []).length > 0 ? t.story.again(took) : t.story.alone(took);
+  return actions.some((a) => !onlyWatched(a)) ? t.story.again(took) : t.story.alone(took);
 }
 
 export interface Step {
@@ -70,7 +76,7 @@ export function timeline(i: Incident, t: Messages): Step[] {
     add("detected", failure.detected_at, words.steps.detected);
   }
   for (const a of i.actions ?? []) {
-    const outcome = words.outcomes[a.outcome] ?? a.outcome;
+    const outcome = words.outcomes[onlyWatched(a) ? "watched" : a.outcome] ?? a.outcome;
     const detail = [a.reason, a.error].filter(Boolean).join(" – ");
     add("action", a.started_at, `${words.steps.action(a.attempt)}: ${words.kinds[a.action] ?? a.action} (${outcome})`, detail);
   }
