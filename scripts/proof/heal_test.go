@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -281,14 +282,25 @@ func TestHealerThatPanicsIsRestarted(t *testing.T) {
 	})
 }
 
-// Proves PKG-1: the target is the one switch, and the boot throws it.
+// Proves PKG-1 and PKG-3: the target is the one switch, and the boot throws it.
+// Who writes to the database stops before it.
 func TestTargetStopsEverythingAndTheBootStartsIt(t *testing.T) {
 	b := takePatient(t)
 	b.run("systemctl", "stop", "arasul.target")
 	for _, unit := range append([]string{"arasul-dashboard.socket", "arasul-proxy.socket"}, daemons...) {
-		if state := b.property(unit, "ActiveState"); state != "inactive" {
-			t.Errorf("%s is %s with the target stopped", unit, state)
-		}
+		eventually(t, 20*time.Second, func() error { // stopping the target does not wait for them
+			if state := b.property(unit, "ActiveState"); state != "inactive" {
+				return fmt.Errorf("%s is %s with the target stopped", unit, state)
+			}
+			return nil
+		})
+	}
+	var gone []string // in µs since boot
+	for _, unit := range []string{healerUnit, dashboardUnit, "arasul-proxy.service", metricsUnit, postgresUnit} {
+		gone = append(gone, fmt.Sprintf("%20s", b.property(unit, "InactiveEnterTimestampMonotonic")))
+	}
+	if !slices.IsSorted(gone) {
+		t.Errorf("healer, dashboard, proxy, metrics and PostgreSQL stopped out of order, at %v", gone)
 	}
 	b.run("systemctl", "start", "multi-user.target") // the last step of a boot
 	b.allWell()
