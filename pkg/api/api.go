@@ -186,7 +186,7 @@ type SystemStatus struct {
 // and is what the page translates; Message is its English form.
 type Reason struct {
 	Severity Overall `json:"severity" enum:"WARNING,CRITICAL"`
-	Code     string  `json:"code" enum:"service-down,service-restarting,service-restarted,database-unreachable,temperature-high,cpu-high,disk-high,metrics-stale,healer-unreachable,healer-paused"`
+	Code     string  `json:"code" enum:"service-down,service-needs-help,service-stopped,service-restarting,service-restarted,database-unreachable,temperature-high,cpu-high,disk-high,metrics-stale,healer-unreachable,healer-paused"`
 	Subject  string  `json:"subject,omitempty" doc:"The unit or the thing it is about"`
 	Message  string  `json:"message"`
 }

@@ -72,7 +72,14 @@ func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reaso
 
 	for _, s := range o.Services {
 		if s.Status == api.Down {
-			bad("service-down", s.Unit, "%s is down", s.Unit)
+			switch {
+			case s.ActiveState == "inactive": // no fault leaves a unit like that
+				bad("service-stopped", s.Unit, "%s was stopped", s.Unit)
+			case exhausted(o.Incidents, s.Unit):
+				bad("service-needs-help", s.Unit, "%s is down and no repair has helped", s.Unit)
+			default:
+				bad("service-down", s.Unit, "%s is down", s.Unit)
+			}
 		}
 	}
 	if o.DatabaseErr != nil {
@@ -124,6 +131,13 @@ func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reaso
 		status, reasons = api.OK, []api.Reason{}
 	}
 	return status, reasons, healing
+}
+
+// exhausted says whether the healer has nothing left to try for a unit.
+func exhausted(incidents []api.Incident, unit string) bool {
+	return slices.ContainsFunc(incidents, func(i api.Incident) bool {
+		return i.Unit == unit && i.State == api.IncidentExhausted
+	})
 }
 
 // restarted names the units that the machine restarted of late, or is about to:

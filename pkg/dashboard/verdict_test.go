@@ -56,6 +56,11 @@ func TestOverallFollowsTheStatusRule(t *testing.T) {
 		{"busy for less than 5 minutes", func(o *Observed) { o.CPUHighSince = ago(minutes(4.9)) }, api.OK, nil, false},
 		{"busy for 5 minutes", func(o *Observed) { o.CPUHighSince = ago(minutes(5)) }, api.Warning, []string{"cpu-high"}, false},
 		{"service down", service(api.Service{Status: api.Down}), api.Critical, []string{"service-down"}, false},
+		{"service stopped by hand", service(api.Service{Status: api.Down, ActiveState: "inactive"}), api.Critical, []string{"service-stopped"}, false},
+		{"service that no repair has helped", func(o *Observed) {
+			o.Services = []api.Service{{Unit: "arasul-x.service", Status: api.Down, ActiveState: "failed"}}
+			o.Incidents = []api.Incident{{Unit: "arasul-x.service", State: api.IncidentExhausted}}
+		}, api.Critical, []string{"service-needs-help"}, false},
 		{"service degraded", service(api.Service{Status: api.Degraded}), api.OK, nil, false},
 		{"service unknown", service(api.Service{Status: api.Unknown}), api.OK, nil, false},
 		{"service started, not restarted", service(api.Service{Status: api.Up, Since: since(minutes(1))}), api.OK, nil, false},
@@ -127,7 +132,7 @@ func TestOverallFollowsTheStatusRule(t *testing.T) {
 }
 
 func isCritical(code string) bool {
-	return code == "service-down" || code == "database-unreachable" || code == "temperature-high"
+	return code == "service-down" || code == "service-stopped" || code == "service-needs-help" || code == "database-unreachable" || code == "temperature-high"
 }
 
 // overallNow is what /api/system/status would say, in short.

@@ -430,7 +430,7 @@ export interface components {
         };
         Reason: {
             /** @enum {string} */
-            code: "service-down" | "service-restarting" | "service-restarted" | "database-unreachable" | "temperature-high" | "cpu-high" | "disk-high" | "metrics-stale" | "healer-unreachable" | "healer-paused";
+            code: "service-down" | "service-needs-help" | "service-stopped" | "service-restarting" | "service-restarted" | "database-unreachable" | "temperature-high" | "cpu-high" | "disk-high" | "metrics-stale" | "healer-unreachable" | "healer-paused";
             message: string;
             /** @enum {string} */
             severity: "WARNING" | "CRITICAL";

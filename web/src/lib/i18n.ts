@@ -39,6 +39,14 @@ const en = {
   theme: { dark: "Use dark colours", light: "Use light colours" },
   reasons: {
     "service-down": { text: (s: string) => `Not running: ${s}.`, hint: "The appliance tries to repair this by itself." },
+    "service-needs-help": {
+      text: (s: string) => `Needs help: ${s}.`,
+      hint: "No repair has helped. The appliance tries again every few minutes; somebody should have a look.",
+    },
+    "service-stopped": {
+      text: (s: string) => `Stopped by hand: ${s}.`,
+      hint: "The appliance leaves alone what somebody stopped. It runs again after a restart of the machine.",
+    },
     "service-restarting": {
       text: (s: string) => `Being restarted: ${s}.`,
       hint: "Please wait a moment; the appliance repairs this by itself.",
@@ -227,6 +235,14 @@ const de: Messages = {
   theme: { dark: "Dunkle Farben verwenden", light: "Helle Farben verwenden" },
   reasons: {
     "service-down": { text: (s) => `Läuft nicht: ${s}.`, hint: "Das Gerät versucht, das selbst zu beheben." },
+    "service-needs-help": {
+      text: (s) => `Braucht Hilfe: ${s}.`,
+      hint: "Keine Reparatur hat geholfen. Das Gerät versucht es alle paar Minuten wieder; jemand sollte nachsehen.",
+    },
+    "service-stopped": {
+      text: (s) => `Von Hand angehalten: ${s}.`,
+      hint: "Was jemand angehalten hat, lässt das Gerät in Ruhe. Nach einem Neustart des Geräts läuft es wieder.",
+    },
     "service-restarting": {
       text: (s) => `Wird neu gestartet: ${s}.`,
       hint: "Einen Moment bitte; das Gerät behebt das selbst.",
