@@ -25,6 +25,12 @@ import (
 
 var update = flag.Bool("update", false, "write the outputs in testdata/*.txt anew")
 
+// TestMain puts all tests into one time zone, before anything can ask for it.
+func TestMain(m *testing.M) {
+	time.Local = time.UTC
+	os.Exit(m.Run())
+}
+
 // TestScripts types what testdata/*.txt says, and wants what stands below it:
 //
 //	# a comment
@@ -35,9 +41,6 @@ var update = flag.Bool("update", false, "write the outputs in testdata/*.txt ane
 //		2> a line of standard error
 //		[1]                 the exit code, unless it is 0
 func TestScripts(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	defer func() { time.Local = local }()
 	scripts, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("scripts: %q, %v", scripts, err)
