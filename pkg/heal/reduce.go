@@ -69,13 +69,18 @@ func (r *reducer) look(u api.Unit) {
 		Counted:    before.Counted,
 	}
 	inc := r.s.openIncident(u.Name)
-	if f, run, ok := newFailure(u, before, known); ok {
-		f.DetectedAt = r.seen
+	f, run, ok := newFailure(u, before, known)
+	if run != "" {
 		after.Counted = run
+	}
+	if ok {
+		f.DetectedAt = r.seen
 		inc = r.fault(u.Name, f, inc)
-		if after.Up { // and was restarted before we looked
-			r.systemdActs(inc)
-			last(inc).StartedAt, inc.ActedAt = f.At, &f.At
+		if after.Up && r.systemdActs(inc) { // before we looked
+			last(inc).StartedAt = f.At
+			if len(inc.Actions) == 1 {
+				inc.ActedAt = &f.At
+			}
 		}
 	}
 	r.s.Units[u.Name] = after
@@ -95,8 +100,9 @@ func (r *reducer) look(u api.Unit) {
 	}
 }
 
-// newFailure tells whether u shows the end of a run that is not counted yet,
-// and names that run. Each run ends once, however often it is looked at.
+// newFailure tells whether u shows the end of a run that is not counted yet. It
+// names a run whose end needs no more counting, whether it was a failure or not:
+// each run ends once, however often it is looked at.
 func newFailure(u api.Unit, before Memory, known bool) (f api.Failure, run string, ok bool) {
 	run = u.InvocationID
 	if run == "" {
@@ -104,7 +110,7 @@ func newFailure(u api.Unit, before Memory, known bool) (f api.Failure, run strin
 	}
 	switch {
 	case u.ActiveState == "failed" && before.Stopping: // a stop that somebody asked for went wrong
-		return api.Failure{}, "", false
+		return api.Failure{}, run, false
 	case failing(u) && run != before.Counted:
 		at := u.Exited
 		if at.IsZero() || u.ActiveState == "deactivating" {
@@ -169,15 +175,16 @@ func (r *reducer) up(inc *Incident, u api.Unit) {
 }
 
 // systemdActs: the unit's own Restart= is under way. After a rung of ours it
-// is not waited for: the rung did not help.
-func (r *reducer) systemdActs(inc *Incident) {
+// is not waited for: the rung did not help. It reports whether an attempt began.
+func (r *reducer) systemdActs(inc *Incident) bool {
 	if inc.State != api.IncidentOpen || inc.Rung > 0 {
-		return
+		return false
 	}
 	deadline := inc.Deadline // runs since the fault
 	r.begin(inc, ActionSystemdRestart, "the unit's own Restart= comes first")
 	r.enter(inc, api.IncidentActing, 0)
 	inc.Deadline = deadline
+	return true
 }
 
 // failed: systemd has given up, so it is our turn.

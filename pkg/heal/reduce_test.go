@@ -462,6 +462,10 @@ func TestOperatorsStopThatFailsIsRespected(t *testing.T) {
 	tr := newTrace(t)
 	tr.see(metricsUnit, func(u *api.Unit) { u.ActiveState, u.SubState = "deactivating", "stop-sigterm" })
 	tr.fail(metricsUnit, "timeout")
+	for range 5 {
+		tr.now = tr.now.Add(10 * time.Second)
+		tr.observe(Observation{Units: []api.Unit{tr.units[metricsUnit]}})
+	}
 	tr.wait(time.Hour)
 	if len(tr.state.Incidents) != 0 || len(tr.commands) != 0 {
 		t.Errorf("incidents %v, commands %v, want none", tr.state.Incidents, tr.commands)
@@ -513,5 +517,18 @@ func TestMissedFailureIsDatedByTheEndOfTheRun(t *testing.T) {
 	inc := tr.incident()
 	if !inc.FaultAt.Equal(ended) || inc.ActedAt.After(*inc.RecoveredAt) {
 		t.Errorf("fault at %s (want %s), acted at %s, recovered at %s", inc.FaultAt, ended, inc.ActedAt, inc.RecoveredAt)
+	}
+}
+
+func TestRestartMissedDuringOurCommandLeavesItsTimesAlone(t *testing.T) {
+	tr := newTrace(t)
+	tr.fail(metricsUnit, "exit-code")
+	began := tr.incident().Actions[0].StartedAt
+	tr.now = tr.now.Add(3 * time.Second)
+	tr.restarted(metricsUnit)
+	tr.now = tr.now.Add(3 * time.Second)
+	tr.restarted(metricsUnit) // ended and came back unseen, while we were restarting it
+	if a := tr.incident().Actions[0]; !a.StartedAt.Equal(began) || len(tr.incident().Actions) != 1 {
+		t.Errorf("actions %+v, want ours alone, begun at %s", tr.incident().Actions, began)
 	}
 }
