@@ -11,10 +11,9 @@
 //	           stream       one producer, many listeners
 //	           version      which build this is
 //
-//	edges      client       HTTP over unix sockets
+//	edges      bus          D-Bus; below it Healer1 and Gpu1, both ends of each
+//	           client       HTTP over unix sockets
 //	           daemon       the life of a process under systemd
-//	           gpu1         D-Bus interface de.arasul.Gpu1, both ends
-//	           healer1      D-Bus interface de.arasul.Healer1, both ends
 //	           host         /proc and /sys
 //	           jetson       the GPU of a Jetson, in sysfs
 //	           mdns         avahi, or zeroconf without it

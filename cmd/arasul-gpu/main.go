@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/bus/gpu1"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/gpu"
-	"github.com/arasul/arasul/pkg/gpu1"
 	"github.com/arasul/arasul/pkg/jetson"
 	"github.com/arasul/arasul/pkg/nvml"
 )

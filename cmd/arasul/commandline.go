@@ -6,9 +6,9 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/arasul/arasul/pkg/bus/healer1"
 	"github.com/arasul/arasul/pkg/cli"
 	"github.com/arasul/arasul/pkg/client"
-	"github.com/arasul/arasul/pkg/healer1"
 )
 
 func commandLine(args []string) int {

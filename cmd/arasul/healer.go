@@ -5,10 +5,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/arasul/arasul/pkg/bus/healer1"
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/heal"
-	"github.com/arasul/arasul/pkg/healer1"
 	"github.com/arasul/arasul/pkg/postgres"
 	"github.com/arasul/arasul/pkg/systemd"
 )

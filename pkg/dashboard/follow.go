@@ -133,7 +133,8 @@ type Memory struct{ Healer Asker }
 
 // Status implements Healer.
 func (m Memory) Status(ctx context.Context) (s api.HealerStatus, err error) {
-	return s, m.Healer.GetJSON(ctx, "/status", &s)
+	err = m.Healer.GetJSON(ctx, "/status", &s)
+	return s, err
 }
 
 // Incidents implements Incidents. The memory is short, so all of it is asked

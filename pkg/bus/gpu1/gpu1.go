@@ -16,20 +16,17 @@ package gpu1
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/godbus/dbus/v5"
-	"github.com/godbus/dbus/v5/introspect"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/bus"
 )
 
 const (
-	name   = "de.arasul.Gpu1"
-	object = dbus.ObjectPath("/de/arasul/Gpu1")
 	// callTimeout is more than a driver in good health ever takes.
 	callTimeout = 10 * time.Second
 	// resetTimeout is for the four calls that a reset makes, a minute each, and
@@ -45,56 +42,22 @@ type GPU interface {
 	Reset(ctx context.Context, id string) error
 }
 
-// Serve offers g on the system bus until ctx ends. While there is no bus it
-// tries again every 5 s; the GPUs are watched without.
-func Serve(ctx context.Context, g GPU, log *slog.Logger) error {
-	failures := 0
-	for {
-		err := serve(ctx, g, func() { failures = 0 })
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		// The bus may learn from our own package only now who may have the name.
-		if failures++; failures == 2 {
-			log.Warn("not on the bus", "name", name, "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(5 * time.Second):
-		}
-	}
-}
-
-func serve(ctx context.Context, g GPU, served func()) error {
-	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
-	if err != nil {
-		return fmt.Errorf("connecting: %w", err)
-	}
-	defer bus.Close()
-	if err := bus.Export(methods{ctx, g}, object, name); err != nil {
-		return fmt.Errorf("exporting: %w", err)
-	}
-	if err := bus.Export(introspect.Introspectable(description), object, "org.freedesktop.DBus.Introspectable"); err != nil {
-		return fmt.Errorf("exporting: %w", err)
-	}
-	switch reply, err := bus.RequestName(name, dbus.NameFlagDoNotQueue); {
-	case err != nil:
-		return fmt.Errorf("taking the name: %w", err)
-	case reply != dbus.RequestNameReplyPrimaryOwner:
-		return errors.New("another process has the name")
-	}
-	served()
-	<-bus.Context().Done()
-	return errors.New("the bus connection was lost")
-}
-
-const description = `<node><interface name="de.arasul.Gpu1">
+var object = bus.Object{
+	Name: "de.arasul.Gpu1",
+	Path: "/de/arasul/Gpu1",
+	Methods: `
 <method name="Status"><arg name="json" type="s" direction="out"/></method>
 <method name="CapClocks"><arg name="level" type="s" direction="in"/></method>
 <method name="UncapClocks"/>
 <method name="Reset"><arg name="id" type="s" direction="in"/></method>
-</interface>` + introspect.IntrospectDataString + `</node>`
+`,
+}
+
+// Serve offers g on the system bus until ctx ends. While there is no bus it
+// tries again every 5 s; the GPUs are watched without.
+func Serve(ctx context.Context, g GPU, log *slog.Logger) error {
+	return object.Offer(ctx, methods{ctx, g}, bus.RetryPause, log)
+}
 
 // methods are what the bus calls.
 type methods struct {
@@ -163,20 +126,8 @@ func call(ctx context.Context, timeout time.Duration, answer *string, method str
 	// A little longer than the other end, so that its reason arrives.
 	ctx, cancel := context.WithTimeout(ctx, timeout+5*time.Second)
 	defer cancel()
-	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
-	if err != nil {
-		return fmt.Errorf("connecting to the system bus: %w", err)
-	}
-	defer bus.Close()
-	c := bus.Object(name, object).CallWithContext(ctx, name+"."+method, 0, args...)
-	if c.Err != nil {
-		return fmt.Errorf("asking arasul-gpu: %w", c.Err)
-	}
-	if answer == nil {
-		return nil
-	}
-	if err := c.Store(answer); err != nil {
-		return fmt.Errorf("reading arasul-gpu's answer: %w", err)
+	if err := object.Call(ctx, answer, method, args...); err != nil {
+		return fmt.Errorf("asking arasul-gpu: %w", err)
 	}
 	return nil
 }

@@ -143,7 +143,7 @@ func TestInterfaceDescribesItself(t *testing.T) {
 	offer(t, &fakeHealer{})
 	eventually(t, "the healer", answers(t))
 	var text string
-	if err := bus.Connect().Object(name, object).Call("org.freedesktop.DBus.Introspectable.Introspect", 0).Store(&text); err != nil {
+	if err := bus.Connect().Object(object.Name, object.Path).Call("org.freedesktop.DBus.Introspectable.Introspect", 0).Store(&text); err != nil {
 		t.Fatal(err)
 	}
 	for _, method := range []string{"Status", "Incidents", "SetMaintenance"} {
@@ -156,7 +156,7 @@ func TestInterfaceDescribesItself(t *testing.T) {
 func TestNameThatIsTakenIsWaitedFor(t *testing.T) {
 	bus := testbus.New(t)
 	other := bus.Connect()
-	if _, err := other.RequestName(name, dbus.NameFlagDoNotQueue); err != nil {
+	if _, err := other.RequestName(object.Name, dbus.NameFlagDoNotQueue); err != nil {
 		t.Fatal(err)
 	}
 	s := offer(t, &fakeHealer{})
@@ -165,7 +165,7 @@ func TestNameThatIsTakenIsWaitedFor(t *testing.T) {
 	if n := s.logged("not on the bus"); n != 1 {
 		t.Errorf("warned %d times, want once", n)
 	}
-	if _, err := other.ReleaseName(name); err != nil {
+	if _, err := other.ReleaseName(object.Name); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the healer", answers(t))
@@ -213,10 +213,10 @@ func TestFrozenBusIsNotWaitedForBeyondTheContext(t *testing.T) {
 func TestAnswerThatIsNoJSONIsAnError(t *testing.T) {
 	bus := testbus.New(t)
 	other := bus.Connect()
-	if err := other.Export(liar{}, object, name); err != nil {
+	if err := other.Export(liar{}, object.Path, object.Name); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.RequestName(name, dbus.NameFlagDoNotQueue); err != nil {
+	if _, err := other.RequestName(object.Name, dbus.NameFlagDoNotQueue); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := (Client{}).Status(t.Context()); err == nil || !strings.Contains(err.Error(), "reading the healer's answer") {
