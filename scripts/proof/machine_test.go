@@ -106,7 +106,8 @@ func (b *bed) incidents() ([]incident, error) {
 // service asks how the service of a unit does.
 func (b *bed) service(unit string) (service, error) {
 	var s service
-	return s, b.get("/api/services/"+strings.TrimSuffix(strings.TrimPrefix(unit, "arasul-"), ".service"), &s)
+	err := b.get("/api/services/"+strings.TrimSuffix(strings.TrimPrefix(unit, "arasul-"), ".service"), &s)
+	return s, err
 }
 
 // property asks systemd.
