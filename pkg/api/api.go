@@ -53,9 +53,17 @@ type Sample struct {
 	NetworkTransmitBps float64 `json:"network_transmit_bytes_per_second"`
 
 	TemperatureCelsius  *float64 `json:"temperature_celsius,omitempty" doc:"Hottest thermal zone; absent without a sensor"`
+	TripCelsius         *float64 `json:"trip_celsius,omitempty" doc:"Where the board begins to slow itself down: the lowest passive trip point of its thermal zones"`
 	PressureCPURatio    *float64 `json:"pressure_cpu_ratio,omitempty" doc:"PSI some avg10, 0 to 1; absent when the kernel has no PSI"`
 	PressureMemoryRatio *float64 `json:"pressure_memory_ratio,omitempty"`
 	PressureIORatio     *float64 `json:"pressure_io_ratio,omitempty"`
+
+	// All GPUs together: the most of each, the sum of memory and power.
+	GPUUtilisationRatio   *float64 `json:"gpu_utilisation_ratio,omitempty"`
+	GPUMemoryTotalBytes   *uint64  `json:"gpu_memory_total_bytes,omitempty"`
+	GPUMemoryUsedBytes    *uint64  `json:"gpu_memory_used_bytes,omitempty"`
+	GPUTemperatureCelsius *float64 `json:"gpu_temperature_celsius,omitempty"`
+	GPUPowerWatts         *float64 `json:"gpu_power_watts,omitempty"`
 
 	Services []ServiceSample `json:"services,omitempty" doc:"What each of our services uses, by name of unit; absent in histories, and without control groups of version 2"`
 }
@@ -97,30 +105,44 @@ type Service struct {
 	Since       *time.Time `json:"since,omitempty" doc:"When the active state began"`
 }
 
-// Incident is one stretch of trouble with one unit, from the first fault to
-// the proof that it is over.
+// Incident is one stretch of trouble, from the first fault to the proof that
+// it is over: with one unit, or with the machine as a whole.
 type Incident struct {
 	ID          string        `json:"id"`
-	Unit        string        `json:"unit"`
-	Fault       Fault         `json:"fault" enum:"crashed,hung,exited,failed,start-limit,oom-killed,unresponsive"`
+	Rule        string        `json:"rule" example:"down" doc:"Which rule of the policy it is about; down: a unit is not up"`
+	Class       Class         `json:"class" enum:"A,B,C"`
+	Policy      string        `json:"policy" doc:"First 12 digits of the SHA-256 of the policy in force when it was opened"`
+	Unit        string        `json:"unit,omitempty" doc:"The unit in trouble; absent when it is the machine"`
+	Fault       Fault         `json:"fault" enum:"crashed,hung,exited,failed,start-limit,oom-killed,unresponsive,measured"`
 	Detail      string        `json:"detail" doc:"What was seen, in words"`
-	State       IncidentState `json:"state" enum:"open,acting,verifying,resolved,exhausted"`
+	State       IncidentState `json:"state" enum:"open,suppressed,acting,verifying,holding,resolved,exhausted"`
+	Cause       string        `json:"cause,omitempty" doc:"While suppressed: what is waited for, a unit that this one needs"`
 	Failures    []Failure     `json:"failures" doc:"The faults seen while it was open, oldest first; the newest 50"`
 	Count       int           `json:"failure_count" doc:"All faults counted while it was open"`
-	FaultAt     time.Time     `json:"fault_at" doc:"When systemd says it happened"`
+	FaultAt     time.Time     `json:"fault_at" doc:"When it happened: systemd's time, or of the first reading beyond the limit"`
 	DetectedAt  time.Time     `json:"detected_at" doc:"When the healer knew"`
 	ActedAt     *time.Time    `json:"acted_at,omitempty" doc:"When the first repair began, systemd's own restart included"`
-	RecoveredAt *time.Time    `json:"recovered_at,omitempty" doc:"When the unit was up again"`
+	RecoveredAt *time.Time    `json:"recovered_at,omitempty" doc:"When the unit was up again, or the readings were"`
 	VerifiedAt  *time.Time    `json:"verified_at,omitempty" doc:"When the repair was proven"`
 	ClosedAt    *time.Time    `json:"closed_at,omitempty"`
 	Actions     []Action      `json:"actions"`
 }
 
+// Class says how serious a rule is.
+type Class string
+
+// The classes of rules. What spec HEAL calls D, a reboot, is an action.
+const (
+	ClassService  Class = "A" // a unit is not up
+	ClassOverload Class = "B" // too much of something, nothing is broken yet
+	ClassCritical Class = "C" // the appliance does not do its work, or is about not to
+)
+
 // Failure is one fault of an incident: when it happened and when we knew.
 type Failure struct {
 	Fault      Fault     `json:"fault"`
 	Detail     string    `json:"detail"`
-	At         time.Time `json:"at" doc:"When systemd says it happened"`
+	At         time.Time `json:"at" doc:"When it happened"`
 	DetectedAt time.Time `json:"detected_at" doc:"When the healer knew"`
 }
 
@@ -136,6 +158,7 @@ const (
 	StartLimit   Fault = "start-limit"  // systemd gave up restarting it
 	OOMKilled    Fault = "oom-killed"   // the kernel ran out of memory
 	Unresponsive Fault = "unresponsive" // runs, but its probe fails
+	Measured     Fault = "measured"     // the readings that the rule names are beyond its limits
 )
 
 // IncidentState is where an incident is in its life; see package heal.
@@ -143,32 +166,114 @@ type IncidentState string
 
 // The states of an incident.
 const (
-	IncidentOpen      IncidentState = "open"
-	IncidentActing    IncidentState = "acting"
-	IncidentVerifying IncidentState = "verifying"
-	IncidentResolved  IncidentState = "resolved"
-	IncidentExhausted IncidentState = "exhausted"
+	IncidentOpen       IncidentState = "open"
+	IncidentSuppressed IncidentState = "suppressed" // what it needs is in trouble itself
+	IncidentActing     IncidentState = "acting"
+	IncidentVerifying  IncidentState = "verifying"
+	IncidentHolding    IncidentState = "holding" // over, and what was done against it is yet to be taken back
+	IncidentResolved   IncidentState = "resolved"
+	IncidentExhausted  IncidentState = "exhausted"
 )
 
-// Action is one attempt at repair within an incident.
+// Action is one attempt at repair within an incident, or the taking back of one.
 type Action struct {
 	Attempt    int        `json:"attempt"`
-	Kind       string     `json:"action" enum:"systemd-restart,restart,stop-start" doc:"systemd-restart is systemd's own Restart="`
+	Kind       string     `json:"action" example:"restart" doc:"What was done: one of the actions in docs/healing.md; systemd-restart is systemd's own Restart="`
+	Unit       string     `json:"unit,omitempty" doc:"What it was done to; absent when it is the machine"`
 	Reason     string     `json:"reason"`
 	StartedAt  time.Time  `json:"started_at"`
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
-	Outcome    string     `json:"outcome" enum:"running,helped,failed,refused" doc:"Did it help"`
+	Outcome    string     `json:"outcome" enum:"running,helped,failed,refused,undone" doc:"Did it help; undone: a measure that was taken back in good order"`
 	Error      string     `json:"error,omitempty"`
+}
+
+// Reading is one number that a detector can look at.
+type Reading struct {
+	Metric string    `json:"metric" example:"cpu_ratio"`
+	Of     string    `json:"of,omitempty" example:"arasul-llm.service" doc:"Whose, where there are several"`
+	Value  float64   `json:"value"`
+	Time   time.Time `json:"timestamp"`
+}
+
+// ProbeResult is what one look of a probe at one unit came to.
+type ProbeResult struct {
+	Unit     string    `json:"unit" example:"arasul-proxy.service"`
+	Status   Status    `json:"status" enum:"up,degraded,down,unknown"`
+	Detail   string    `json:"detail,omitempty" doc:"Why it is not up, in words"`
+	Duration float64   `json:"duration_seconds"`
+	Time     time.Time `json:"timestamp"`
+}
+
+// KernelEvent is one line of the kernel's log that means trouble.
+type KernelEvent struct {
+	Time   time.Time       `json:"timestamp"`
+	Kind   KernelEventKind `json:"kind" enum:"oom-kill,io-error,filesystem-error,hung-task,gpu-xid,gpu-error"`
+	Device string          `json:"device,omitempty" example:"sda" doc:"Block device, PCI address or control group, as far as the line names one"`
+	Code   uint64          `json:"code,omitempty" doc:"The Xid's number"`
+	Text   string          `json:"text" doc:"The line, at most 256 bytes"`
+}
+
+// KernelEventKind is what sort of trouble a line tells of.
+type KernelEventKind string
+
+// The kinds of kernel events.
+const (
+	KernelOOMKill         KernelEventKind = "oom-kill"
+	KernelIOError         KernelEventKind = "io-error"
+	KernelFilesystemError KernelEventKind = "filesystem-error"
+	KernelHungTask        KernelEventKind = "hung-task"
+	KernelXid             KernelEventKind = "gpu-xid"
+	KernelGPUError        KernelEventKind = "gpu-error" // nvgpu, on a Jetson
+)
+
+// Reboot is one restart of the machine that the healer asked for.
+type Reboot struct {
+	BootID      string     `json:"boot_id" doc:"The kernel's, of the boot that was ended"`
+	Rule        string     `json:"rule"`
+	Incident    string     `json:"incident"`
+	Reason      string     `json:"reason"`
+	RequestedAt time.Time  `json:"requested_at"`
+	BootedAt    *time.Time `json:"booted_at,omitempty" doc:"When the healer ran again"`
+	ValidatedAt *time.Time `json:"validated_at,omitempty" doc:"When it was judged whether the reason had gone"`
+	Helped      *bool      `json:"helped,omitempty"`
 }
 
 // HealerStatus is what the healer says about itself.
 type HealerStatus struct {
-	Mode        string    `json:"mode" enum:"act,shadow"`
-	Maintenance bool      `json:"maintenance"`
-	LastCheck   time.Time `json:"last_check"`
-	Open        int       `json:"open_incidents"`
-	Mirrored    bool      `json:"mirrored" doc:"Every event has reached PostgreSQL"`
-	Timestamp   time.Time `json:"timestamp"`
+	Mode        string     `json:"mode" enum:"act,shadow"`
+	Maintenance bool       `json:"maintenance"`
+	Policy      string     `json:"policy" doc:"First 12 digits of the SHA-256 of the policy in force"`
+	Lease       *Lease     `json:"lease,omitempty" doc:"Somebody asked for hands off for a while"`
+	BreakerOpen *time.Time `json:"breaker_open_until,omitempty" doc:"Too much was done in too short a time: nothing more is done until then"`
+	LastCheck   time.Time  `json:"last_check"`
+	Open        int        `json:"open_incidents"`
+	Mirrored    bool       `json:"mirrored" doc:"Every event has reached PostgreSQL"`
+	LostEvents  uint64     `json:"lost_events" doc:"Events that had no room left while PostgreSQL was away; since the healer's start"`
+	Timestamp   time.Time  `json:"timestamp"`
+}
+
+// Lease keeps the healer's hands off for a while: the updater's.
+type Lease struct {
+	Holder string    `json:"holder" example:"updater"`
+	Until  time.Time `json:"until"`
+}
+
+// FaultStatistics says how one kind of fault was dealt with. Seconds are
+// percentiles over its incidents.
+type FaultStatistics struct {
+	Rule     string     `json:"rule"`
+	Fault    Fault      `json:"fault"`
+	Count    int        `json:"count" doc:"Incidents"`
+	Resolved int        `json:"resolved"`
+	Detect   Percentile `json:"detect_seconds" doc:"From the fault until the healer knew"`
+	Repair   Percentile `json:"repair_seconds" doc:"From the fault until the unit, or the readings, were well again"`
+}
+
+// Percentile is a distribution in three numbers.
+type Percentile struct {
+	P50 float64 `json:"p50"`
+	P95 float64 `json:"p95"`
+	P99 float64 `json:"p99"`
 }
 
 // SystemStatus is the answer to "is all well?".
@@ -186,7 +291,7 @@ type SystemStatus struct {
 // and is what the page translates; Message is its English form.
 type Reason struct {
 	Severity Overall `json:"severity" enum:"WARNING,CRITICAL"`
-	Code     string  `json:"code" enum:"service-down,service-needs-help,service-stopped,service-restarting,service-restarted,database-unreachable,temperature-high,cpu-high,disk-high,metrics-stale,healer-unreachable,healer-paused"`
+	Code     string  `json:"code" enum:"service-down,service-needs-help,service-stopped,service-restarting,service-restarted,database-unreachable,temperature-high,cpu-high,disk-high,metrics-stale,healer-unreachable,healer-paused,healer-breaker,incident-open,incident-exhausted"`
 	Subject  string  `json:"subject,omitempty" doc:"The unit or the thing it is about"`
 	Message  string  `json:"message"`
 }

@@ -237,23 +237,25 @@ export interface components {
     schemas: {
         Action: {
             /**
-             * @description systemd-restart is systemd's own Restart=
-             * @enum {string}
+             * @description What was done: one of the actions in docs/healing.md; systemd-restart is systemd's own Restart=
+             * @example restart
              */
-            action: "systemd-restart" | "restart" | "stop-start";
+            action: string;
             /** Format: int64 */
             attempt: number;
             error?: string;
             /** Format: date-time */
             finished_at?: string;
             /**
-             * @description Did it help
+             * @description Did it help; undone: a measure that was taken back in good order
              * @enum {string}
              */
-            outcome: "running" | "helped" | "failed" | "refused";
+            outcome: "running" | "helped" | "failed" | "refused" | "undone";
             reason: string;
             /** Format: date-time */
             started_at: string;
+            /** @description What it was done to; absent when it is the machine */
+            unit?: string;
         };
         Component: {
             /** @description Why it is not up, in words */
@@ -313,7 +315,7 @@ export interface components {
         Failure: {
             /**
              * Format: date-time
-             * @description When systemd says it happened
+             * @description When it happened
              */
             at: string;
             detail: string;
@@ -325,8 +327,20 @@ export interface components {
             fault: string;
         };
         HealerStatus: {
+            /**
+             * Format: date-time
+             * @description Too much was done in too short a time: nothing more is done until then
+             */
+            breaker_open_until?: string;
             /** Format: date-time */
             last_check: string;
+            /** @description Somebody asked for hands off for a while */
+            lease?: components["schemas"]["Lease"];
+            /**
+             * Format: int64
+             * @description Events that had no room left while PostgreSQL was away; since the healer's start
+             */
+            lost_events: number;
             maintenance: boolean;
             /** @description Every event has reached PostgreSQL */
             mirrored: boolean;
@@ -334,6 +348,8 @@ export interface components {
             mode: "act" | "shadow";
             /** Format: int64 */
             open_incidents: number;
+            /** @description First 12 digits of the SHA-256 of the policy in force */
+            policy: string;
             /** Format: date-time */
             timestamp: string;
         };
@@ -360,6 +376,10 @@ export interface components {
              */
             acted_at?: string;
             actions: components["schemas"]["Action"][] | null;
+            /** @description While suppressed: what is waited for, a unit that this one needs */
+            cause?: string;
+            /** @enum {string} */
+            class: "A" | "B" | "C";
             /** Format: date-time */
             closed_at?: string;
             /** @description What was seen, in words */
@@ -377,21 +397,29 @@ export interface components {
             /** @description The faults seen while it was open, oldest first; the newest 50 */
             failures: components["schemas"]["Failure"][] | null;
             /** @enum {string} */
-            fault: "crashed" | "hung" | "exited" | "failed" | "start-limit" | "oom-killed" | "unresponsive";
+            fault: "crashed" | "hung" | "exited" | "failed" | "start-limit" | "oom-killed" | "unresponsive" | "measured";
             /**
              * Format: date-time
-             * @description When systemd says it happened
+             * @description When it happened: systemd's time, or of the first reading beyond the limit
              */
             fault_at: string;
             id: string;
+            /** @description First 12 digits of the SHA-256 of the policy in force when it was opened */
+            policy: string;
             /**
              * Format: date-time
-             * @description When the unit was up again
+             * @description When the unit was up again, or the readings were
              */
             recovered_at?: string;
+            /**
+             * @description Which rule of the policy it is about; down: a unit is not up
+             * @example down
+             */
+            rule: string;
             /** @enum {string} */
-            state: "open" | "acting" | "verifying" | "resolved" | "exhausted";
-            unit: string;
+            state: "open" | "suppressed" | "acting" | "verifying" | "holding" | "resolved" | "exhausted";
+            /** @description The unit in trouble; absent when it is the machine */
+            unit?: string;
             /**
              * Format: date-time
              * @description When the repair was proven
@@ -414,6 +442,12 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
         };
+        Lease: {
+            /** @example updater */
+            holder: string;
+            /** Format: date-time */
+            until: string;
+        };
         Ping: {
             /**
              * Format: double
@@ -430,7 +464,7 @@ export interface components {
         };
         Reason: {
             /** @enum {string} */
-            code: "service-down" | "service-needs-help" | "service-stopped" | "service-restarting" | "service-restarted" | "database-unreachable" | "temperature-high" | "cpu-high" | "disk-high" | "metrics-stale" | "healer-unreachable" | "healer-paused";
+            code: "service-down" | "service-needs-help" | "service-stopped" | "service-restarting" | "service-restarted" | "database-unreachable" | "temperature-high" | "cpu-high" | "disk-high" | "metrics-stale" | "healer-unreachable" | "healer-paused" | "healer-breaker" | "incident-open" | "incident-exhausted";
             message: string;
             /** @enum {string} */
             severity: "WARNING" | "CRITICAL";
@@ -462,6 +496,16 @@ export interface components {
             disk_used_bytes: number;
             /** Format: double */
             disk_write_bytes_per_second: number;
+            /** Format: int64 */
+            gpu_memory_total_bytes?: number;
+            /** Format: int64 */
+            gpu_memory_used_bytes?: number;
+            /** Format: double */
+            gpu_power_watts?: number;
+            /** Format: double */
+            gpu_temperature_celsius?: number;
+            /** Format: double */
+            gpu_utilisation_ratio?: number;
             /**
              * Format: double
              * @description Load average over one minute
@@ -503,6 +547,11 @@ export interface components {
             temperature_celsius?: number;
             /** Format: date-time */
             timestamp: string;
+            /**
+             * Format: double
+             * @description Where the board begins to slow itself down: the lowest passive trip point of its thermal zones
+             */
+            trip_celsius?: number;
             /**
              * Format: double
              * @description Seconds since the kernel started
