@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/bus/healer1"
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
@@ -16,10 +17,12 @@ import (
 // healerDaemon watches our units and repairs them. It needs neither database
 // nor bus to be there.
 func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
-	policy, err := heal.LoadPolicy(d.Config().Healer.Policy)
+	policy, err := loadPolicy(d.Config())
 	if err != nil {
 		d.Log.Error("policy refused, the built-in one is in its place", "err", err)
-		if policy, err = heal.LoadPolicy(""); err != nil {
+		builtIn := *d.Config()
+		builtIn.Healer.Policy = ""
+		if policy, err = loadPolicy(&builtIn); err != nil {
 			return err
 		}
 	}
@@ -34,13 +37,16 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Policy: policy,
 		Mode:   d.Config().Healer.Mode,
 		Path:   healerState,
-		Eyes:   &systemd.Watcher{Patterns: policy.Units, Log: d.Log},
-		Hands:  hands,
-		Mirror: db,
+		Eyes:   &systemd.Watcher{Patterns: policy.UnitNames(), Log: d.Log},
+		Hands: map[string]heal.Hand{
+			heal.ActionRestart:   func(ctx context.Context, c heal.Command) error { return hands.Restart(ctx, c.Unit) },
+			heal.ActionStopStart: func(ctx context.Context, c heal.Command) error { return hands.StopStart(ctx, c.Unit) },
+		},
+		Mirror: mirror{db},
 		Log:    d.Log,
 	})
 	d.OnReload(func(c *config.Config) {
-		policy, err := heal.LoadPolicy(c.Healer.Policy)
+		policy, err := loadPolicy(c)
 		if err != nil {
 			d.Log.Error("policy refused, the old one stays in force", "err", err)
 			return
@@ -58,3 +64,18 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 	d.Ready("watching, mode " + d.Config().Healer.Mode)
 	return g.Wait()
 }
+
+// loadPolicy reads the policy that the configuration names.
+func loadPolicy(c *config.Config) (*heal.Policy, error) {
+	policy, err := heal.LoadPolicy(c.Healer.Policy)
+	if err != nil {
+		return nil, err
+	}
+	policy.AllowReboot = c.Healer.Reboot
+	return policy, nil
+}
+
+// mirror is the database; its table of reboots is yet to come.
+type mirror struct{ *postgres.DB }
+
+func (mirror) MirrorReboots(context.Context, []api.Reboot) error { return nil }

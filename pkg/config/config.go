@@ -52,6 +52,7 @@ type Metrics struct {
 type Healer struct {
 	Mode   string `toml:"mode"`   // act, or shadow: decide and record, but touch nothing
 	Policy string `toml:"policy"` // a policy file to use instead of the built-in one
+	Reboot bool   `toml:"reboot"` // the policy's reboots are allowed
 }
 
 // Proxy sets what the proxy serves.

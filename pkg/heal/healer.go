@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -23,10 +21,8 @@ import (
 
 const (
 	maxStateBytes = 16 << 20         // 400 incidents of 50 failures and 50 actions are about 8 MB
-	mirrorPause   = 5 * time.Second  // between attempts while PostgreSQL is away
-	mirrorTimeout = 5 * time.Second  // for one attempt
-	mirrorBatch   = 50               // incidents per attempt
 	heartbeat     = 10 * time.Second // Reduce runs at least this often (spec HEAL)
+	afterMiss     = time.Second      // a probe that missed looks again soon
 )
 
 // Eyes see units: all of them now and then, single ones when they change.
@@ -35,40 +31,51 @@ type Eyes interface {
 	Watch(ctx context.Context, seen func(at time.Time, units []api.Unit)) error
 }
 
-// Hands move units. Both methods return when it is done, or why it was not.
-type Hands interface {
-	Restart(ctx context.Context, unit string) error
-	StopStart(ctx context.Context, unit string) error
-}
+// Sense reports what it notices until ctx ends. One that returns before is
+// gone, and missed: everything else goes on.
+type Sense func(ctx context.Context, report func(Observation)) error
 
-// Mirror keeps copies of incidents where the dashboard can search them. Storing
-// the same incident again replaces the older copy.
-type Mirror interface {
-	MirrorIncidents(ctx context.Context, incidents []api.Incident) error
+// Probe looks once at one unit. It returns when ctx ends at the latest.
+type Probe func(ctx context.Context) api.ProbeResult
+
+// Hand carries out one kind of command. It returns when that is done, or why it
+// was not.
+type Hand func(ctx context.Context, c Command) error
+
+// Recorder keeps observations for replay.
+type Recorder interface {
+	Record(p *Policy, before State, o Observation, now time.Time)
 }
 
 // Options are what a Healer is made of.
 type Options struct {
-	Policy *Policy
-	Mode   string // config.ModeAct or config.ModeShadow
-	Path   string // the state file
-	Eyes   Eyes
-	Hands  Hands
-	Mirror Mirror
-	Log    *slog.Logger
+	Policy   *Policy
+	Mode     string    // config.ModeAct or config.ModeShadow
+	Path     string    // the state file
+	Boot     string    // the kernel's boot id
+	Booted   time.Time // when it started
+	Eyes     Eyes
+	Senses   map[string]Sense // by name
+	Probes   map[string]Probe // by unit
+	Hands    map[string]Hand  // by action; Actions names them
+	Spool    Spool            // of events; nil: they wait in memory
+	Mirror   Mirror
+	Recorder Recorder // nil: nothing is kept
+	Log      *slog.Logger
 }
 
 // Healer feeds Reduce and carries out what it decides.
 type Healer struct {
-	o   Options
-	hub stream.Hub // every changed incident, as JSON
+	o     Options
+	hub   stream.Hub // every changed incident, as JSON
+	queue *queue
 
 	observations chan Observation
 	reloads      chan reload
-	nudge        chan struct{} // there is something to mirror
 
 	mu        sync.Mutex // guards the fields below, for the methods that others call
 	state     State
+	probes    map[string]api.ProbeResult
 	lastCheck time.Time
 }
 
@@ -80,7 +87,8 @@ func New(o Options) *Healer {
 		o:            o,
 		observations: make(chan Observation, 16),
 		reloads:      make(chan reload, 1),
-		nudge:        make(chan struct{}, 1),
+		queue:        newQueue(o.Spool, o.Mirror, o.Log),
+		probes:       map[string]api.ProbeResult{},
 	}
 	state, err := load(o.Path)
 	if err != nil {
@@ -91,7 +99,7 @@ func New(o Options) *Healer {
 		}
 	}
 	h.state = state.clone()
-	h.state.distrustFuture(time.Now(), o.Policy.Down.Retry.Std())
+	h.state.distrustFuture(time.Now(), o.Policy.longest())
 	return h
 }
 
@@ -129,9 +137,64 @@ func (h *Healer) Run(ctx context.Context, alive func()) error {
 			_ = h.observe(ctx, Observation{At: at, Units: units, looked: true}) // it fails when ctx ends, and so does Watch
 		})
 	})
-	g.Go(func() error { return h.mirror(ctx) })
+	for name, sense := range h.o.Senses {
+		g.Go(func() error {
+			err := sense(ctx, func(o Observation) { _ = h.observe(ctx, o) })
+			if ctx.Err() == nil {
+				h.o.Log.Warn("going without a sense", "reason", name, "err", err)
+			}
+			return nil
+		})
+	}
+	for unit, probe := range h.o.Probes {
+		g.Go(func() error { return h.probe(ctx, unit, probe) })
+	}
+	g.Go(func() error { return h.queue.run(ctx) })
 	g.Go(func() error { return h.decide(ctx, g, alive) })
 	return g.Wait()
+}
+
+// probe looks at one unit again and again, as the policy says, while it runs.
+func (h *Healer) probe(ctx context.Context, unit string, look Probe) error {
+	wait := time.Duration(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+		deadline, every, wanted := h.wanted(unit)
+		wait = every
+		if !wanted {
+			continue
+		}
+		lookCtx, cancel := context.WithTimeout(ctx, deadline)
+		result := look(lookCtx)
+		cancel()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		result.Unit = unit
+		if result.Status == api.Down {
+			wait = afterMiss
+		}
+		if err := h.observe(ctx, Observation{At: result.Time, Probes: []api.ProbeResult{result}}); err != nil {
+			return err
+		}
+	}
+}
+
+// wanted says whether a unit is to be probed now, and how.
+func (h *Healer) wanted(unit string) (deadline, every time.Duration, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	every = h.o.Policy.Down.Every.Std()
+	u := h.o.Policy.unit(unit)
+	if u == nil || u.Deadline == 0 || !h.state.Units[unit].Up {
+		delete(h.probes, unit)
+		return 0, every, false
+	}
+	return u.Deadline.Std(), every, true
 }
 
 // reload is a new policy and mode.
@@ -151,15 +214,33 @@ func (h *Healer) Reload(p *Policy, mode string) {
 	h.reloads <- reload{p, mode}
 }
 
+// SetLease takes the healer's hands off until the lease ends, an hour at most;
+// one that ends at once puts them back on. It returns when that is in force and
+// saved.
+func (h *Healer) SetLease(ctx context.Context, lease api.Lease) error {
+	return h.tell(ctx, Observation{Lease: &lease})
+}
+
+// ResetBreaker lets the healer act again after somebody has looked why it did
+// so much.
+func (h *Healer) ResetBreaker(ctx context.Context) error {
+	return h.tell(ctx, Observation{ResetBreaker: true})
+}
+
 // SetMaintenance takes the healer's hands off, or puts them back on. Watching
 // and recording go on. It returns when that is in force and saved.
 func (h *Healer) SetMaintenance(ctx context.Context, on bool) error {
-	done := make(chan struct{})
-	if err := h.observe(ctx, Observation{At: time.Now(), Maintenance: &on, taken: done}); err != nil {
+	return h.tell(ctx, Observation{Maintenance: &on})
+}
+
+// tell passes on what somebody asked for, and waits until it is taken in.
+func (h *Healer) tell(ctx context.Context, o Observation) error {
+	o.At, o.taken = time.Now(), make(chan struct{})
+	if err := h.observe(ctx, o); err != nil {
 		return err
 	}
 	select {
-	case <-done:
+	case <-o.taken:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -177,7 +258,7 @@ func (h *Healer) observe(ctx context.Context, o Observation) error {
 
 // decide is the loop that owns the state.
 func (h *Healer) decide(ctx context.Context, g *errgroup.Group, alive func()) error {
-	if c := h.state.Running; c != nil { // of the run before this one
+	if c := h.state.Running; c != nil && h.state.Boot == h.o.Boot { // of the run before this one
 		h.step(ctx, g, Observation{At: time.Now(), Result: &Result{Incident: c.Incident, Attempt: c.Attempt, Error: "the healer was restarted meanwhile"}})
 	}
 	timer := time.NewTimer(0)
@@ -213,86 +294,135 @@ func (h *Healer) decide(ctx context.Context, g *errgroup.Group, alive func()) er
 	}
 }
 
-// step takes in one observation: decide, tell, act, remember. Remembering
-// comes last because it waits for the disk.
+// step takes in one observation: decide, tell, remember, act. What can be done
+// again is done before it is remembered, because remembering waits for the disk.
 func (h *Healer) step(ctx context.Context, g *errgroup.Group, o Observation) {
 	now := time.Now()
+	o.Boot, o.Uptime = h.o.Boot, now.Sub(h.o.Booted)
 	before := h.state
+	if h.o.Recorder != nil {
+		h.o.Recorder.Record(h.o.Policy, before, o, now)
+	}
 	after, commands := Reduce(h.o.Policy, before, o, now)
 	h.mu.Lock()
 	h.state = after
 	h.lastCheck = now
+	for _, p := range o.Probes {
+		h.probes[p.Unit] = p
+	}
 	h.mu.Unlock()
 
-	changed := changes(before, after)
-	for _, inc := range changed {
-		h.log(before, inc)
-		h.hub.PublishJSON(inc.Incident)
-	}
+	changed := h.publish(before, after)
+	h.queue.flush()
+	var late []Command
 	for _, c := range commands {
-		mode := h.o.Mode
-		g.Go(func() error {
-			return h.observe(ctx, Observation{At: time.Now(), Result: h.run(ctx, mode, c)})
-		})
+		if c.Action != ActionRestart && c.Action != ActionStopStart {
+			late = append(late, c)
+			continue
+		}
+		h.start(ctx, g, c)
 	}
-	if len(changed) > 0 || before.Maintenance != after.Maintenance {
-		h.save()
-		h.wakeMirror()
+	if changed || len(commands) > 0 || o.Maintenance != nil || o.Lease != nil || o.ResetBreaker {
+		err := h.save()
+		for _, c := range late {
+			if err != nil && c.Action == ActionReboot { // nobody would know of it afterwards
+				h.start(ctx, g, Command{Incident: c.Incident, Attempt: c.Attempt, Action: refused})
+				continue
+			}
+			h.start(ctx, g, c)
+		}
 	}
+}
+
+// refused is the action of a command that must not be carried out.
+const refused = "refused"
+
+// start carries out a command beside everything else.
+func (h *Healer) start(ctx context.Context, g *errgroup.Group, c Command) {
+	mode := h.o.Mode
+	g.Go(func() error {
+		return h.observe(ctx, Observation{At: time.Now(), Result: h.run(ctx, mode, c)})
+	})
 }
 
 // run carries out one command.
 func (h *Healer) run(ctx context.Context, mode string, c Command) *Result {
 	result := &Result{Incident: c.Incident, Attempt: c.Attempt}
-	if mode == config.ModeShadow {
+	hand := h.o.Hands[c.Action]
+	switch {
+	case c.Action == refused:
+		result.Error = "the state could not be saved, so that nobody would know of the reboot afterwards"
+		return result
+	case mode == config.ModeShadow:
 		result.Error = "shadow mode: decided, not done"
+		return result
+	case hand == nil:
+		result.Error = fmt.Sprintf("unknown action %q", c.Action)
 		return result
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	var err error
-	switch c.Action {
-	case ActionRestart:
-		err = h.o.Hands.Restart(ctx, c.Unit)
-	case ActionStopStart:
-		err = h.o.Hands.StopStart(ctx, c.Unit)
-	default:
-		err = fmt.Errorf("unknown action %q", c.Action)
-	}
-	if err != nil {
+	if err := hand(ctx, c); err != nil {
 		result.Error = err.Error()
 	}
 	return result
 }
 
-// changes returns the incidents of after that are new or have moved on.
-func changes(before, after State) []Incident {
-	var out []Incident
+// publish tells everybody what has changed, and reports whether anything has.
+// Both lists of incidents are in the order of their beginnings.
+func (h *Healer) publish(before, after State) bool {
+	changed, old := false, before.Incidents
 	for _, inc := range after.Incidents {
-		i := slices.IndexFunc(before.Incidents, func(i Incident) bool { return i.ID == inc.ID })
-		if i < 0 || before.Incidents[i].Revision != inc.Revision {
-			out = append(out, inc)
+		for len(old) > 0 && old[0].ID != inc.ID && (old[0].Seq() < inc.Seq()) {
+			old = old[1:] // forgotten
+		}
+		var was *Incident
+		if len(old) > 0 && old[0].ID == inc.ID {
+			was, old = &old[0], old[1:]
+		}
+		if was != nil && was.Revision == inc.Revision {
+			continue
+		}
+		changed = true
+		h.log(was, inc)
+		h.hub.PublishJSON(inc.Incident)
+		h.queue.add(event{Incident: new(news(was, inc))})
+	}
+	for i, b := range after.Reboots {
+		if i >= len(before.Reboots) || before.Reboots[i] != b {
+			h.queue.add(event{Reboot: &b})
 		}
 	}
-	return out
+	if !before.Breaker.Until.Equal(after.Breaker.Until) {
+		changed = true
+		if after.Breaker.Until.IsZero() {
+			h.o.Log.Info("breaker closed, repairing again")
+		} else {
+			h.o.Log.Error("breaker open: too much was done in too short a time, nothing more is done for now", "duration", after.Breaker.Until.Sub(h.lastCheck))
+		}
+	}
+	return changed
 }
 
 // log writes what became of an incident, one line per change of its state.
-func (h *Healer) log(before State, inc Incident) {
-	i := slices.IndexFunc(before.Incidents, func(i Incident) bool { return i.ID == inc.ID })
-	if i >= 0 && before.Incidents[i].State == inc.State {
+func (h *Healer) log(before *Incident, inc Incident) {
+	if before != nil && before.State == inc.State {
 		return
 	}
-	attrs := []any{"incident", inc.ID, "unit", inc.Unit}
+	attrs := []any{"incident", inc.ID, "rule", inc.Rule, "unit", inc.Unit}
 	switch inc.State {
 	case api.IncidentOpen:
 		f := inc.Failures[len(inc.Failures)-1]
-		h.o.Log.Warn("unit is down", append(attrs, "reason", f.Detail, "duration", f.DetectedAt.Sub(f.At))...)
+		h.o.Log.Warn("trouble", append(attrs, "reason", f.Detail, "duration", f.DetectedAt.Sub(f.At))...)
+	case api.IncidentSuppressed:
+		h.o.Log.Info("waiting for what it needs", append(attrs, "reason", inc.Cause)...)
 	case api.IncidentActing:
 		a := inc.Actions[len(inc.Actions)-1]
 		h.o.Log.Info("repairing", append(attrs, "action", a.Kind, "attempt", a.Attempt, "reason", a.Reason)...)
 	case api.IncidentVerifying:
-		h.o.Log.Info("unit is up again, watching whether it stays up", attrs...)
+		h.o.Log.Info("well again, watching whether it stays so", attrs...)
+	case api.IncidentHolding:
+		h.o.Log.Info("over, what was done is yet to be taken back", attrs...)
 	case api.IncidentResolved:
 		h.o.Log.Info("incident resolved", append(attrs, "duration", inc.ClosedAt.Sub(inc.FaultAt))...)
 	case api.IncidentExhausted:
@@ -302,7 +432,7 @@ func (h *Healer) log(before State, inc Incident) {
 
 // save writes the state file. A full disk must not stop the healing, so a
 // failure is only reported.
-func (h *Healer) save() {
+func (h *Healer) save() error {
 	data, err := json.Marshal(h.state)
 	if err == nil {
 		err = atomicfile.Write(h.o.Path, data, 0o600)
@@ -310,79 +440,5 @@ func (h *Healer) save() {
 	if err != nil {
 		h.o.Log.Error("state not saved", "path", h.o.Path, "err", err)
 	}
-}
-
-func (h *Healer) wakeMirror() {
-	select {
-	case h.nudge <- struct{}{}:
-	default:
-	}
-}
-
-// mirror copies changed incidents to PostgreSQL, oldest first, and tries again
-// for as long as that takes: the state file holds what is not copied yet.
-func (h *Healer) mirror(ctx context.Context) error {
-	away := false
-	copied := map[string]uint64{} // in this run, until the state says so too
-	for {
-		batch := h.unmirrored(copied)
-		if len(batch) == 0 {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-h.nudge:
-			}
-			continue
-		}
-		incidents := make([]api.Incident, len(batch))
-		for i, inc := range batch {
-			incidents[i] = inc.Incident
-		}
-		tryCtx, cancel := context.WithTimeout(ctx, mirrorTimeout)
-		err := h.o.Mirror.MirrorIncidents(tryCtx, incidents)
-		cancel()
-		if err == nil {
-			away = false
-			maps.Copy(copied, revisions(batch))
-			if err := h.observe(ctx, Observation{At: time.Now(), Mirrored: revisions(batch)}); err != nil {
-				return err
-			}
-			continue
-		}
-		if ctx.Err() == nil && !away {
-			h.o.Log.Warn("events wait for the database", "err", err)
-			away = true
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(mirrorPause):
-		}
-	}
-}
-
-// unmirrored returns the oldest incidents that are newer than PostgreSQL's
-// copies, and drops from copied what the state has caught up with.
-func (h *Healer) unmirrored(copied map[string]uint64) []Incident {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var batch []Incident
-	for _, inc := range h.state.Incidents {
-		if inc.Mirrored >= copied[inc.ID] {
-			delete(copied, inc.ID)
-		}
-		if max(inc.Mirrored, copied[inc.ID]) < inc.Revision && len(batch) < mirrorBatch {
-			batch = append(batch, inc)
-		}
-	}
-	return batch
-}
-
-// revisions says which state of each incident a batch held.
-func revisions(batch []Incident) map[string]uint64 {
-	m := make(map[string]uint64, len(batch))
-	for _, inc := range batch {
-		m[inc.ID] = inc.Revision
-	}
-	return m
+	return err
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/config"
+	"github.com/arasul/arasul/pkg/spool"
 )
 
 // fakeEyes hand over what the test shows them.
@@ -43,20 +44,22 @@ type fakeHands struct {
 	do    func(ctx context.Context) error
 }
 
-func (h *fakeHands) Restart(ctx context.Context, unit string) error {
-	h.asked = append(h.asked, "restart "+unit)
-	return h.do(ctx)
-}
-
-func (h *fakeHands) StopStart(ctx context.Context, unit string) error {
-	h.asked = append(h.asked, "stop-start "+unit)
-	return h.do(ctx)
+func (h *fakeHands) all() map[string]Hand {
+	hands := map[string]Hand{}
+	for _, name := range Actions() {
+		hands[name] = func(ctx context.Context, c Command) error {
+			h.asked = append(h.asked, strings.TrimSpace(c.Action+" "+c.Unit))
+			return h.do(ctx)
+		}
+	}
+	return hands
 }
 
 // fakeMirror keeps what it is given, unless it is away.
 type fakeMirror struct {
-	away   atomic.Bool
-	copies []api.Incident
+	away    atomic.Bool
+	copies  []api.Incident
+	reboots []api.Reboot
 }
 
 func (m *fakeMirror) MirrorIncidents(_ context.Context, incidents []api.Incident) error {
@@ -64,6 +67,22 @@ func (m *fakeMirror) MirrorIncidents(_ context.Context, incidents []api.Incident
 		return errors.New("no route to database")
 	}
 	m.copies = append(m.copies, incidents...)
+	return nil
+}
+
+// stored is what a database makes of the copies.
+func (m *fakeMirror) stored() (incidents []api.Incident) {
+	for _, inc := range m.copies {
+		incidents = merge(incidents, inc)
+	}
+	return incidents
+}
+
+func (m *fakeMirror) MirrorReboots(_ context.Context, reboots []api.Reboot) error {
+	if m.away.Load() {
+		return errors.New("no route to database")
+	}
+	m.reboots = append(m.reboots, reboots...)
 	return nil
 }
 
@@ -78,10 +97,11 @@ type bench struct {
 	log    bytes.Buffer
 	alive  func()
 
-	healer *Healer
-	events <-chan []byte // what the hub published
-	stop   func()
-	runs   int
+	healer   *Healer
+	spoolDir string
+	events   <-chan []byte // what the hub published
+	stop     func()
+	runs     int
 }
 
 func newBench(t *testing.T) *bench {
@@ -96,19 +116,26 @@ func newBench(t *testing.T) *bench {
 		hands:  &fakeHands{do: func(context.Context) error { return nil }},
 		mirror: &fakeMirror{},
 		alive:  func() {},
+
+		spoolDir: filepath.Join(t.TempDir(), "spool"),
 	}
 	b.o = Options{
 		Policy: policy, Mode: config.ModeAct, Path: filepath.Join(t.TempDir(), "state.json"),
-		Eyes: b.eyes, Hands: b.hands, Mirror: b.mirror, Log: slog.New(slog.NewTextHandler(&b.log, nil)),
+		Eyes: b.eyes, Hands: b.hands.all(), Mirror: b.mirror, Log: slog.New(slog.NewTextHandler(&b.log, nil)),
 	}
 	return b
 }
 
 // start brings a healer up, as the daemon does; stop ends it and waits.
 func (b *bench) start() {
+	events, err := spool.Open(b.spoolDir, spool.Options{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.o.Spool = events
 	b.healer = New(b.o)
-	events, cancelEvents := b.healer.hub.Subscribe()
-	b.events = events
+	published, cancelPublished := b.healer.hub.Subscribe()
+	b.events = published
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.healer.Run(ctx, func() { b.alive() }) }()
@@ -118,7 +145,10 @@ func (b *bench) start() {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			b.t.Errorf("the healer ended with %v", err)
 		}
-		cancelEvents()
+		cancelPublished()
+		if err := events.Close(); err != nil {
+			b.t.Error(err)
+		}
 	}
 	synctest.Wait()
 }
@@ -216,13 +246,13 @@ func TestFailedUnitIsRepairedAndVerified(t *testing.T) {
 		if a := inc.Actions[0]; len(inc.Actions) != 1 || a.Kind != ActionRestart || a.Outcome != "helped" || a.FinishedAt.Sub(a.StartedAt) != 2*time.Second {
 			t.Errorf("actions %+v, want one restart of 2 s that helped", inc.Actions)
 		}
-		if diff := cmp.Diff(inc, b.mirror.copies[len(b.mirror.copies)-1]); diff != "" {
+		if diff := cmp.Diff([]api.Incident{inc}, b.mirror.stored()); diff != "" {
 			t.Errorf("the mirror's last copy (-healer +mirror):\n%s", diff)
 		}
 		if s := b.healer.Status(); s.Open != 0 || !s.Mirrored || s.Mode != config.ModeAct {
 			t.Errorf("status %+v", s)
 		}
-		b.wantLog(`msg=repairing incident=`, `action=restart attempt=1`, `msg="incident resolved"`)
+		b.wantLog(`msg=repairing incident=`, `rule=down`, `action=restart attempt=1`, `msg="incident resolved"`)
 	})
 }
 
@@ -373,7 +403,7 @@ func TestMirrorCatchesUpWhenTheDatabaseIsBack(t *testing.T) {
 
 		want := b.healer.Incidents(10)
 		slices.Reverse(want) // oldest first
-		if diff := cmp.Diff(want, b.mirror.copies); diff != "" {
+		if diff := cmp.Diff(want, b.mirror.stored()); diff != "" {
 			t.Errorf("copies (-healer +mirror):\n%s", diff)
 		}
 		if !b.healer.Status().Mirrored {
@@ -416,7 +446,7 @@ func TestWhatTheOldHealerCouldNotMirrorTheNewOneDoes(t *testing.T) {
 		b.mirror.away.Store(false)
 		b.start()
 		defer func() { b.stop() }()
-		if diff := cmp.Diff([]api.Incident{b.incident()}, b.mirror.copies); diff != "" {
+		if diff := cmp.Diff([]api.Incident{b.incident()}, b.mirror.stored()); diff != "" {
 			t.Errorf("copies (-healer +mirror):\n%s", diff)
 		}
 	})

@@ -17,18 +17,35 @@ func (h *Healer) Status() api.HealerStatus {
 	s := api.HealerStatus{
 		Mode:        h.o.Mode,
 		Maintenance: h.state.Maintenance,
+		Policy:      h.o.Policy.Hash,
+		Lease:       h.state.Lease,
 		LastCheck:   h.lastCheck,
-		Mirrored:    true,
 		Timestamp:   time.Now(),
 	}
+	if until := h.state.Breaker.Until; !until.IsZero() {
+		s.BreakerOpen = &until
+	}
+	waiting, lost := h.queue.stats()
+	s.Mirrored, s.LostEvents = waiting == 0, lost
 	for i := range h.state.Incidents {
-		inc := &h.state.Incidents[i]
-		if inc.Open() {
+		if h.state.Incidents[i].Open() {
 			s.Open++
 		}
-		s.Mirrored = s.Mirrored && inc.Mirrored >= inc.Revision
 	}
 	return s
+}
+
+// Probes returns the last look at each unit that is probed, in start order.
+func (h *Healer) Probes() []api.ProbeResult {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := []api.ProbeResult{}
+	for _, name := range h.o.Policy.UnitNames() {
+		if p, ok := h.probes[name]; ok {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Incidents returns up to limit incidents, newest first.
@@ -49,6 +66,7 @@ func (h *Healer) Incidents(limit int) []api.Incident {
 //
 //	GET /status      api.HealerStatus
 //	GET /incidents   {"incidents": […]}, newest first; ?limit=1..400, default 50
+//	GET /probes      {"probes": […]}, the last look at each unit that is probed
 //	GET /stream      every changed api.Incident, newline-delimited
 func (h *Healer) Handler() http.Handler {
 	mux := http.NewServeMux()
@@ -65,6 +83,7 @@ func (h *Healer) Handler() http.Handler {
 		}
 		answer(w, map[string]any{"incidents": h.Incidents(limit)})
 	})
+	mux.HandleFunc("GET /probes", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]any{"probes": h.Probes()}) })
 	mux.Handle("GET /stream", &h.hub)
 	return mux
 }

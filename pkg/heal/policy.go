@@ -1,45 +1,90 @@
 package heal
 
 import (
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/config"
 )
 
-// Policy is what the healer may do, as data.
+// Policy is what the healer may do, as data. docs/healing.md is its manual.
 type Policy struct {
-	Version int      `toml:"version"` // of this format: 1
-	Units   []string `toml:"units"`   // the units to look after, in start order
-	Down    Rule     `toml:"down"`    // for a unit that crashed, hung or failed
+	Version int          `toml:"version"` // of this format: 2
+	Units   []UnitPolicy `toml:"unit"`    // the units to look after, in start order
+	Down    Down         `toml:"down"`    // for units that crash, hang or fail
+	Rules   []Rule       `toml:"rule"`    // for what is measured
+	Boot    struct {
+		Grace config.Duration `toml:"grace"` // no rule begins an incident earlier after a boot, 0s to 10m
+	} `toml:"boot"`
+	Breaker Breaker `toml:"breaker"`
+
+	AllowReboot bool `toml:"-"` // the configuration's to say: [healer] reboot
+
+	Hash string `toml:"-"` // first 12 digits of the SHA-256 of its text
 }
 
-// Rule says how one kind of trouble is handled.
+// UnitPolicy is one unit to look after. A machine that does not have it goes
+// without.
+type UnitPolicy struct {
+	Name        string          `toml:"name"`
+	Needs       []string        `toml:"needs"`       // units that must be well before this one is repaired
+	Application bool            `toml:"application"` // one of those that hard-restart restarts, and whose failures count as service_failures
+	GPU         bool            `toml:"gpu"`         // uses the GPU, and is stopped while that is reset
+	Deadline    config.Duration `toml:"deadline"`    // for one look of its probe, 100ms to 10s; 0: not probed
+	Starting    config.Duration `toml:"starting"`    // so long after its start a probe may miss, 0s to 10m
+}
+
+// Down says how a unit that is not up is handled.
+type Down struct {
+	Grace   config.Duration `toml:"grace"`   // how long systemd's own restart may take, 1s to 5m
+	Verify  config.Duration `toml:"verify"`  // how long the unit must stay up until that counts, 1s to 5m
+	Retry   config.Duration `toml:"retry"`   // when an exhausted ladder is climbed again, 1m to 24h
+	Window  config.Duration `toml:"window"`  // over which Budget counts, 1m to 24h
+	Budget  int             `toml:"budget"`  // actions per unit and window, 1 to 100
+	Misses  int             `toml:"misses"`  // of the probe in a row that make a unit down, 1 to 10
+	Every   config.Duration `toml:"every"`   // between looks of a probe, 1s to 1m; 1 s after a miss
+	Healthy config.Duration `toml:"healthy"` // after so long up, systemd's back-off and start limit begin anew, 1m to 24h
+	Ladder  []Rung          `toml:"rung"`    // what is tried, one after the other
+}
+
+// Rule says when something measured is trouble, and what is done about it.
 type Rule struct {
-	Grace  config.Duration `toml:"grace"`  // how long systemd's own restart may take, 1s to 5m
-	Verify config.Duration `toml:"verify"` // how long the unit must stay up until that counts, 1s to 5m
+	Name   string          `toml:"name"`
+	Class  api.Class       `toml:"class"`
+	Why    string          `toml:"why"`    // in words, for explain
+	Unit   string          `toml:"unit"`   // the unit it is about; empty: the machine
+	When   []Detector      `toml:"when"`   // all of them
+	Unless []Detector      `toml:"unless"` // none of them
+	Ladder []Rung          `toml:"rung"`   // empty: only reported
+	Hold   config.Duration `toml:"hold"`   // how long it must be over before a measure is taken back, 0s to 24h
 	Retry  config.Duration `toml:"retry"`  // when an exhausted ladder is climbed again, 1m to 24h
 	Window config.Duration `toml:"window"` // over which Budget counts, 1m to 24h
-	Budget int             `toml:"budget"` // actions per unit and window, 1 to 100
-	Ladder []Rung          `toml:"rung"`   // what is tried, one after the other
+	Budget int             `toml:"budget"` // actions per window, 1 to 100
 }
 
 // Rung is one thing to try.
 type Rung struct {
-	Action  string          `toml:"action"`
-	Timeout config.Duration `toml:"timeout"` // 1s to 10m
+	Action   string          `toml:"action"`
+	Unit     string          `toml:"unit"`     // whom it is done to, if not to the rule's unit
+	Level    string          `toml:"level"`    // of cap-clocks: light, deep or lowest
+	Timeout  config.Duration `toml:"timeout"`  // for the action itself, 1s to 15m
+	Verify   config.Duration `toml:"verify"`   // how long the readings may take to be well, 1s to 30m; of a rule only
+	Cooldown config.Duration `toml:"cooldown"` // before the same is done to the same again, 0s to 24h
 }
 
-// The actions that a rung can name, and what systemd does before any of them.
-const (
-	ActionRestart        = "restart"         // clear the start limit, restart
-	ActionStopStart      = "stop-start"      // stop, wait until gone, start
-	ActionSystemdRestart = "systemd-restart" // Restart= of the unit; never in a ladder
-)
+// Breaker stops the healer when it does too much.
+type Breaker struct {
+	Actions int             `toml:"actions"` // in Window, of all rules together, 1 to 1000
+	Window  config.Duration `toml:"window"`  // 1m to 24h
+	Hold    config.Duration `toml:"hold"`    // how long nothing more is done, 1m to 24h
+	Healthy config.Duration `toml:"healthy"` // or until there was no open incident for so long, 1m to 24h
+}
 
 //go:embed policy.toml
 var defaultPolicy []byte
@@ -55,53 +100,54 @@ func LoadPolicy(path string) (*Policy, error) {
 		}
 		name = path
 	}
+	return ParsePolicy(name, data)
+}
+
+// ParsePolicy reads a policy. Errors name file, line and key.
+func ParsePolicy(name string, data []byte) (*Policy, error) {
 	p := &Policy{}
 	if err := config.Decode(name, data, p); err != nil {
 		return nil, err
 	}
+	sum := sha256.Sum256(data)
+	p.Hash = hex.EncodeToString(sum[:])[:12]
 	return p, nil
 }
 
-// Validate reports everything that would make the healer useless or dangerous.
-func (p *Policy) Validate(report func(key, problem string)) {
-	if p.Version != 1 {
-		report("version", fmt.Sprintf("%d is not a version this program knows (1)", p.Version))
+// UnitNames are the names of the units to look after, in start order.
+func (p *Policy) UnitNames() []string {
+	names := make([]string, len(p.Units))
+	for i := range p.Units {
+		names[i] = p.Units[i].Name
 	}
-	if len(p.Units) == 0 {
-		report("units", "no unit to look after")
-	}
-	for i, u := range p.Units {
-		if !strings.HasSuffix(u, ".service") || strings.ContainsAny(u, "*?[/ ") {
-			report("units", fmt.Sprintf("%q is not the name of a service unit", u))
-		}
-		if slices.Contains(p.Units[:i], u) {
-			report("units", fmt.Sprintf("%q is listed twice", u))
-		}
-	}
-	p.Down.validate("down", report)
+	return names
 }
 
-func (r *Rule) validate(key string, report func(key, problem string)) {
-	within := func(key string, d config.Duration, lo, hi time.Duration) {
-		if d.Std() < lo || d.Std() > hi {
-			report(key, fmt.Sprintf("%s is not between %s and %s", d, config.Duration(lo), config.Duration(hi)))
-		}
+// unit returns what the policy says about a unit, or nil.
+func (p *Policy) unit(name string) *UnitPolicy {
+	if i := p.order(name); i >= 0 {
+		return &p.Units[i]
 	}
-	within(key+".grace", r.Grace, time.Second, 5*time.Minute)
-	within(key+".verify", r.Verify, time.Second, 5*time.Minute)
-	within(key+".retry", r.Retry, time.Minute, 24*time.Hour)
-	within(key+".window", r.Window, time.Minute, 24*time.Hour)
-	if r.Budget < 1 || r.Budget > 100 {
-		report(key+".budget", fmt.Sprintf("%d is not between 1 and 100", r.Budget))
+	return nil
+}
+
+// order is the unit's place in start order, -1 when it is not looked after.
+func (p *Policy) order(name string) int {
+	return slices.IndexFunc(p.Units, func(u UnitPolicy) bool { return u.Name == name })
+}
+
+func (p *Policy) rule(name string) *Rule {
+	if i := slices.IndexFunc(p.Rules, func(r Rule) bool { return r.Name == name }); i >= 0 {
+		return &p.Rules[i]
 	}
-	if len(r.Ladder) == 0 {
-		report(key+".rung", "a ladder needs at least one rung")
+	return nil
+}
+
+// longest is the longest that anything in the policy is waited for.
+func (p *Policy) longest() time.Duration {
+	d := max(p.Down.Retry.Std(), p.Breaker.Hold.Std())
+	for i := range p.Rules {
+		d = max(d, p.Rules[i].Retry.Std(), p.Rules[i].Hold.Std())
 	}
-	for i, rung := range r.Ladder {
-		k := fmt.Sprintf("%s.rung.%d", key, i)
-		if rung.Action != ActionRestart && rung.Action != ActionStopStart {
-			report(k+".action", fmt.Sprintf("%q is neither %q nor %q", rung.Action, ActionRestart, ActionStopStart))
-		}
-		within(k+".timeout", rung.Timeout, time.Second, 10*time.Minute)
-	}
+	return d
 }

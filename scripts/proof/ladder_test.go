@@ -12,14 +12,23 @@ import (
 
 // impatient is the built-in policy with the shortest times it may have, and a
 // ladder that is climbed again after a minute.
-const impatient = `version = 1
-units = ["arasul-mdns.service"]
+const impatient = `version = 2
+[[unit]]
+name = "arasul-mdns.service"
+[breaker]
+actions = 12
+window = "15m"
+hold = "1h"
+healthy = "30m"
 [down]
 grace = "5s"
 verify = "1s"
 retry = "1m"
 window = "10m"
 budget = 6
+misses = 3
+every = "5s"
+healthy = "10m"
 [[down.rung]]
 action = "restart"
 timeout = "30s"
