@@ -18,6 +18,8 @@
 //	           jetson       the GPU of a Jetson, in sysfs
 //	           mdns         avahi, or zeroconf without it
 //	           nvml         GPUs through NVIDIA's library
+//	           ollama       the models in Ollama: seen, unloaded, loaded again
+//	           probe        one look at a service over HTTP
 //	           systemd      units over D-Bus: seen and moved
 //	           usb          a USB stick: mount, scan, log
 //
