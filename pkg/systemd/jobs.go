@@ -1,14 +1,19 @@
 package systemd
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
 
 // Hands moves units. The zero value is ready to use; it connects when first
-// needed and again after the bus was lost. Each method waits for systemd's job
-// and is bounded by its context.
+// needed and again after the bus was lost. Each method is bounded by its
+// context and returns nil only when what it does is done and was looked at.
+//
+// Two calls for the same unit at once may share one job of systemd's, whose end
+// only one of them hears of: the caller does one thing at a time.
 type Hands struct {
 	mu sync.Mutex
 	c  *conn
@@ -24,7 +29,7 @@ func (h *Hands) Restart(ctx context.Context, unit string) error {
 	if err != nil {
 		return err
 	}
-	c.resetFailed(ctx, unit)
+	_ = c.resetFailed(ctx, unit)
 	return c.job(ctx, unit, "restart", c.RestartUnitContext)
 }
 
@@ -38,8 +43,106 @@ func (h *Hands) StopStart(ctx context.Context, unit string) error {
 	if err := c.job(ctx, unit, "stop", c.StopUnitContext); err != nil {
 		return err
 	}
-	c.resetFailed(ctx, unit)
+	_ = c.resetFailed(ctx, unit)
 	return c.job(ctx, unit, "start", c.StartUnitContext)
+}
+
+// Start clears the unit's start limit, starts it, and sees it active. A unit
+// that is active already stays as it is.
+func (h *Hands) Start(ctx context.Context, unit string) error {
+	c, err := h.conn()
+	if err != nil {
+		return err
+	}
+	_ = c.resetFailed(ctx, unit)
+	if err := c.job(ctx, unit, "start", c.StartUnitContext); err != nil {
+		return err
+	}
+	p, err := c.properties(ctx, unit)
+	if err != nil {
+		return err
+	}
+	if state := get[string](p, "ActiveState"); state != "active" && !p.ranWell() {
+		return fmt.Errorf("systemd started %s, and it is %s", unit, state)
+	}
+	return nil
+}
+
+// Stop stops the unit and sees that it is gone. A unit that is not running
+// stays as it is. Restart= does not bring it back; a request on its socket may,
+// which is an error here.
+func (h *Hands) Stop(ctx context.Context, unit string) error {
+	c, err := h.conn()
+	if err != nil {
+		return err
+	}
+	if err := c.job(ctx, unit, "stop", c.StopUnitContext); err != nil {
+		return err
+	}
+	p, err := c.properties(ctx, unit)
+	if err != nil {
+		return err
+	}
+	if state := get[string](p, "ActiveState"); state != "inactive" && state != "failed" {
+		return fmt.Errorf("systemd stopped %s, and it is %s again: something else has started it", unit, state)
+	}
+	return nil
+}
+
+// Run starts a oneshot unit and waits until it has ended well; one that runs
+// already is waited for. When ctx ends first, the unit goes on until its own
+// TimeoutStartSec=.
+func (h *Hands) Run(ctx context.Context, unit string) error {
+	c, err := h.conn()
+	if err != nil {
+		return err
+	}
+	p, err := c.properties(ctx, unit)
+	if err != nil {
+		return err
+	}
+	if state := get[string](p, "LoadState"); state != "loaded" {
+		return fmt.Errorf("running %s: the unit is %s", unit, state)
+	}
+	if kind := get[string](p, "Type"); kind != "oneshot" {
+		return fmt.Errorf("running %s: it is of type %q, and would not end", unit, kind)
+	}
+	// systemd forgets a unit that has ended well, and with it that it did.
+	if c.manager(ctx, "RefUnit", unit) == nil {
+		defer func() { _ = c.manager(context.WithoutCancel(ctx), "UnrefUnit", unit) }()
+	}
+	_ = c.resetFailed(ctx, unit)
+	err = c.job(ctx, unit, "run", c.StartUnitContext)
+	if end := (*jobError)(nil); err != nil && !errors.As(err, &end) {
+		return err
+	}
+	if p, readErr := c.properties(ctx, unit); readErr != nil {
+		return errors.Join(err, readErr)
+	} else if result := get[string](p, "Result"); result != "" && result != "success" {
+		return fmt.Errorf("%s failed (%s, status %d); its log: journalctl -u %s", unit, result, get[int32](p, "ExecMainStatus"), unit)
+	} else if looked := get[uint64](p, "ConditionTimestamp") > 0; err == nil && looked && !get[bool](p, "ConditionResult") {
+		return fmt.Errorf("%s did not run: one of its conditions is not met", unit)
+	}
+	return err
+}
+
+// ForgetFailures sets the unit's count of restarts to zero, so that systemd's
+// back-off and start limit begin anew; systemd itself never forgets. The unit
+// is not touched.
+func (h *Hands) ForgetFailures(ctx context.Context, unit string) error {
+	c, err := h.conn()
+	if err != nil {
+		return err
+	}
+	resetErr := c.resetFailed(ctx, unit)
+	p, err := c.properties(ctx, unit)
+	if err != nil {
+		return err
+	}
+	if n := get[uint32](p, "NRestarts"); n > 0 {
+		return fmt.Errorf("forgetting the %d restarts of %s: %w", n, unit, cmp.Or(resetErr, errors.New("systemd still counts them")))
+	}
+	return nil // a unit that is not loaded has nothing to forget
 }
 
 // Close ends the connection.
@@ -72,32 +175,55 @@ func (h *Hands) conn() (*conn, error) {
 	return c, nil
 }
 
-// resetFailed clears the start limit. A unit that has not failed has nothing to
-// clear, and what else may be wrong the job will show.
-func (c *conn) resetFailed(ctx context.Context, unit string) {
+// resetFailed clears the start limit. Most callers need not look at the error:
+// a unit that has not failed has nothing to clear, and what else may be wrong
+// the job will show.
+func (c *conn) resetFailed(ctx context.Context, unit string) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	_ = c.ResetFailedUnitContext(ctx, unit)
+	return c.ResetFailedUnitContext(ctx, unit)
+}
+
+// ask asks for a job and returns where its result will be. A connection over
+// which nobody answers is closed, so that the next attempt looks for another
+// way.
+func (c *conn) ask(ctx context.Context, unit, verb string, f start) (<-chan string, error) {
+	result := make(chan string, 1) // buffered: go-systemd blocks on it
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	if _, err := f(ctx, unit, "replace", result); err != nil {
+		if ctx.Err() != nil {
+			c.Close()
+		}
+		return nil, fmt.Errorf("asking systemd to %s %s: %w", verb, unit, err)
+	}
+	return result, nil
+}
+
+// manager calls a method of systemd's that go-systemd lacks.
+func (c *conn) manager(ctx context.Context, method string, args ...any) error {
+	return c.short(ctx, func(ctx context.Context) error {
+		return c.bus.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1").CallWithContext(ctx, "org.freedesktop.systemd1.Manager."+method, 0, args...).Err
+	})
 }
 
 type start func(ctx context.Context, unit, mode string, result chan<- string) (int, error)
 
-// job asks for a job and waits for its end. A connection over which nobody
-// answers is closed, so that the next attempt looks for another way.
+// job asks for a job and waits for its end.
 func (c *conn) job(ctx context.Context, unit, verb string, f start) error {
-	result := make(chan string, 1) // buffered: go-systemd blocks on it
-	askCtx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	if _, err := f(askCtx, unit, "replace", result); err != nil {
-		if askCtx.Err() != nil {
-			c.Close()
-		}
-		return fmt.Errorf("asking systemd to %s %s: %w", verb, unit, err)
+	result, err := c.ask(ctx, unit, verb, f)
+	if err != nil {
+		return err
 	}
+	return c.wait(ctx, unit, verb, result)
+}
+
+// wait waits for the result of a job.
+func (c *conn) wait(ctx context.Context, unit, verb string, result <-chan string) error {
 	select {
 	case r := <-result:
 		if r != "done" {
-			return fmt.Errorf("systemd's job to %s %s ended as %q", verb, unit, r)
+			return &jobError{verb, unit, r}
 		}
 		return nil
 	case <-c.lost:
@@ -105,4 +231,11 @@ func (c *conn) job(ctx context.Context, unit, verb string, f start) error {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for systemd to %s %s: %w", verb, unit, context.Cause(ctx))
 	}
+}
+
+// jobError is a job that ended, but not as it should.
+type jobError struct{ verb, unit, result string }
+
+func (e *jobError) Error() string {
+	return fmt.Sprintf("systemd's job to %s %s ended as %q", e.verb, e.unit, e.result)
 }

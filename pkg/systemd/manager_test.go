@@ -1,10 +1,12 @@
 package systemd
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"sync"
+	"syscall"
 	"testing"
 
 	sd "github.com/coreos/go-systemd/v22/dbus"
@@ -28,6 +30,9 @@ type fakeManager struct {
 	reads  map[string]int // how often a unit was read
 	calls  []string       // "RestartUnit a.service replace"
 	jobs   map[string]string
+	ends   map[string]map[string]any // what a unit is like after its jobs
+	refuse map[string]*dbus.Error    // by method
+	locks  []inhibitor
 	jobSeq uint32
 	gate   chan struct{} // closed when questions may be answered
 }
@@ -48,7 +53,7 @@ func running() map[string]any {
 
 func newManager(t *testing.T, bus *testbus.Bus) *fakeManager {
 	t.Helper()
-	m := &fakeManager{t: t, units: map[string]map[string]any{}, reads: map[string]int{}, jobs: map[string]string{}, gate: make(chan struct{})}
+	m := &fakeManager{t: t, units: map[string]map[string]any{}, reads: map[string]int{}, jobs: map[string]string{}, ends: map[string]map[string]any{}, refuse: map[string]*dbus.Error{}, gate: make(chan struct{})}
 	close(m.gate)
 	m.join(bus)
 	return m
@@ -102,6 +107,27 @@ func (m *fakeManager) jobsEnd(unit, result string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.jobs[unit] = result
+}
+
+// leaves sets properties that a unit has after its jobs.
+func (m *fakeManager) leaves(unit string, change map[string]any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ends[unit] = change
+}
+
+// refuses sets the answer to a method.
+func (m *fakeManager) refuses(method string, err *dbus.Error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refuse[method] = err
+}
+
+// locked sets logind's locks.
+func (m *fakeManager) locked(locks ...inhibitor) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.locks = locks
 }
 
 func (m *fakeManager) called() []string {
@@ -182,7 +208,38 @@ func (x methods) GetAll(msg dbus.Message, _ string) (map[string]dbus.Variant, *d
 
 func (x methods) ResetFailedUnit(name string) *dbus.Error {
 	x.m.answer("ResetFailedUnit " + name)
-	return dbus.NewError(managerName+".NoSuchUnit", []any{"nothing to reset"}) // must not matter
+	x.m.mu.Lock()
+	defer x.m.mu.Unlock()
+	if err := x.m.refuse["ResetFailedUnit"]; err != nil {
+		return err
+	}
+	if x.m.units[name] == nil {
+		return dbus.NewError(managerName+".NoSuchUnit", []any{"nothing to reset"}) // must not matter
+	}
+	x.m.units[name]["NRestarts"] = uint32(0)
+	return nil
+}
+
+func (x methods) FreezeUnit(name string) *dbus.Error { return x.freezer("FreezeUnit", name, "frozen") }
+
+func (x methods) ThawUnit(name string) *dbus.Error { return x.freezer("ThawUnit", name, "running") }
+
+func (x methods) freezer(method, name, state string) *dbus.Error {
+	x.m.answer(method + " " + name)
+	x.m.mu.Lock()
+	defer x.m.mu.Unlock()
+	if err := x.m.refuse[method]; err != nil {
+		return err
+	}
+	x.m.units[name]["FreezerState"] = state
+	return nil
+}
+
+func (x methods) KillUnit(name, whom string, signal int32) *dbus.Error {
+	x.m.answer(fmt.Sprintf("KillUnit %s %s %s", name, whom, syscall.Signal(signal)))
+	x.m.mu.Lock()
+	defer x.m.mu.Unlock()
+	return x.m.refuse["KillUnit"]
 }
 
 func (x methods) RestartUnit(name, mode string) (dbus.ObjectPath, *dbus.Error) {
@@ -207,9 +264,53 @@ func (x methods) job(method, name, mode string) (dbus.ObjectPath, *dbus.Error) {
 	}
 	x.m.jobSeq++
 	id, bus := x.m.jobSeq, x.m.bus
+	if u := x.m.units[name]; u != nil && result == "done" {
+		u["ActiveState"] = map[bool]string{true: "inactive", false: "active"}[method == "StopUnit" || u["Type"] == "oneshot"]
+	}
+	if u := x.m.units[name]; u != nil && result != "" {
+		maps.Copy(u, x.m.ends[name])
+	}
 	object := managerPath + dbus.ObjectPath(fmt.Sprintf("/job/%d", id))
 	if result != "" { // ends before the answer is out, as a quick job may
 		_ = bus.Emit(managerPath, managerName+".Manager.JobRemoved", id, object, name, result)
 	}
 	return object, nil
+}
+
+// inhibitor is a lock as logind lists it.
+type inhibitor struct {
+	What, Who, Why, Mode string
+	UID, PID             uint32
+}
+
+// login puts logind beside the manager.
+func (m *fakeManager) login() {
+	m.t.Helper()
+	if err := m.bus.Export(logind{m}, login1Path, login1Name+".Manager"); err != nil {
+		m.t.Fatal(err)
+	}
+	if reply, err := m.bus.RequestName(login1Name, dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
+		m.t.Fatalf("taking logind's name: %v, %v", reply, err)
+	}
+}
+
+type logind struct{ m *fakeManager }
+
+func (l logind) ListInhibitors() ([]inhibitor, *dbus.Error) {
+	l.m.answer("ListInhibitors")
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	return l.m.locks, l.m.refuse["ListInhibitors"]
+}
+
+func (l logind) SetWallMessage(text string, _ bool) *dbus.Error {
+	l.m.answer("SetWallMessage " + text)
+	return dbus.MakeFailedError(errors.New("no terminals")) // must not matter
+}
+
+func (l logind) RebootWithFlags(flags uint64) *dbus.Error {
+	l.m.answer(fmt.Sprintf("RebootWithFlags %d", flags))
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	return l.m.refuse["RebootWithFlags"]
 }

@@ -1,4 +1,4 @@
-// Package systemd sees and moves units over D-Bus.
+// Package systemd sees and moves units over D-Bus, and reboots the machine.
 //
 // It connects to the system bus and, when that is dead and we are root, to the
 // service manager's private socket; it reconnects by itself. It does not judge
@@ -49,6 +49,7 @@ func (o options) orDefault() options {
 // its second half.
 type conn struct {
 	*sd.Conn
+	bus     *dbus.Conn // the half that takes the signals, for calls of other services
 	signals chan *dbus.Signal
 	lost    <-chan struct{} // closed when the bus went away
 	hangUp  context.CancelFunc
@@ -109,7 +110,7 @@ func connectTo(ctx context.Context, timeout time.Duration, dial func(...dbus.Con
 		}
 		signals := make(chan *dbus.Signal, 256)
 		last.Signal(signals)
-		done <- result{c: &conn{Conn: c, signals: signals, lost: last.Context().Done(), hangUp: hangUp, timeout: timeout}, err: subscribe(connCtx, last)}
+		done <- result{c: &conn{Conn: c, bus: last, signals: signals, lost: last.Context().Done(), hangUp: hangUp, timeout: timeout}, err: subscribe(connCtx, last)}
 	}()
 	select {
 	case r := <-done:
@@ -153,15 +154,10 @@ func subscribe(ctx context.Context, bus *dbus.Conn) error {
 // unit reads everything about one unit. A unit that systemd does not know has
 // LoadState not-found.
 func (c *conn) unit(ctx context.Context, name string) (api.Unit, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	// All interfaces in one answer: read one after the other, they could belong
-	// to two different runs.
-	all, err := c.GetAllPropertiesContext(ctx, name)
+	p, err := c.properties(ctx, name)
 	if err != nil {
-		return api.Unit{}, fmt.Errorf("reading %s: %w", name, err)
+		return api.Unit{}, err
 	}
-	p := properties(all)
 	u := api.Unit{
 		Name:         name,
 		Description:  get[string](p, "Description"),
@@ -185,6 +181,18 @@ func (c *conn) unit(ctx context.Context, name string) (api.Unit, error) {
 		u.Job, _ = job[0].(uint32)
 	}
 	return u, nil
+}
+
+// properties reads all interfaces of a unit in one answer: read one after the
+// other, they could belong to two different runs.
+func (c *conn) properties(ctx context.Context, unit string) (properties, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	p, err := c.GetAllPropertiesContext(ctx, unit)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", unit, err)
+	}
+	return p, nil
 }
 
 // list names the loaded units that match one of the patterns, plus the
@@ -220,6 +228,12 @@ type properties map[string]any
 func get[T any](p properties, name string) T {
 	v, _ := p[name].(T)
 	return v
+}
+
+// ranWell says whether this is a oneshot that has ended well and left nothing
+// behind.
+func (p properties) ranWell() bool {
+	return get[string](p, "Type") == "oneshot" && get[string](p, "ActiveState") == "inactive" && get[string](p, "Result") == "success"
 }
 
 // time reads a wall-clock timestamp in microseconds; zero means never.
