@@ -10,7 +10,9 @@ import (
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/heal"
+	"github.com/arasul/arasul/pkg/ollama"
 	"github.com/arasul/arasul/pkg/postgres"
+	"github.com/arasul/arasul/pkg/spool"
 	"github.com/arasul/arasul/pkg/systemd"
 )
 
@@ -31,17 +33,29 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 		return err
 	}
 	defer db.Close()
-	hands := &systemd.Hands{}
-	defer hands.Close()
+	units := &systemd.Hands{}
+	defer units.Close()
+	var onDisk heal.Spool
+	if s, err := spool.Open(healerSpool, spool.Options{MaxBytes: 32 << 20}); err != nil {
+		d.Log.Error("no spool, events wait in memory only", "err", err)
+	} else {
+		defer s.Close()
+		onDisk = s
+	}
+	llm, embeddings := ollama.New("127.0.0.1:11434"), ollama.New("127.0.0.1:11435")
+	eye := newMachine()
+	id, since := boot()
 	h := heal.New(heal.Options{
 		Policy: policy,
 		Mode:   d.Config().Healer.Mode,
 		Path:   healerState,
+		Boot:   id,
+		Booted: since,
 		Eyes:   &systemd.Watcher{Patterns: policy.UnitNames(), Log: d.Log},
-		Hands: map[string]heal.Hand{
-			heal.ActionRestart:   func(ctx context.Context, c heal.Command) error { return hands.Restart(ctx, c.Unit) },
-			heal.ActionStopStart: func(ctx context.Context, c heal.Command) error { return hands.StopStart(ctx, c.Unit) },
-		},
+		Senses: map[string]heal.Sense{"machine": eye.watch},
+		Probes: probes(db, llm, embeddings, eye.hasGPU.Load),
+		Hands:  hands(units, map[string]*ollama.Client{"arasul-llm.service": llm, "arasul-embeddings.service": embeddings}),
+		Spool:  onDisk,
 		Mirror: mirror{db},
 		Log:    d.Log,
 	})

@@ -17,7 +17,9 @@ const (
 	healerSocket    = "/run/arasul/healer/healer.sock"
 	dashboardSocket = "/run/arasul/dashboard.sock"
 	proxySocket     = "/run/arasul/proxy.sock"
+	gpuSocket       = "/run/arasul/gpu/gpu.sock"
 	healerState     = "/var/lib/arasul/healer/state.json"
+	healerSpool     = "/var/lib/arasul/healer/spool"
 )
 
 var daemons = map[string]func(context.Context, *daemon.Daemon) error{

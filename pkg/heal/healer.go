@@ -168,9 +168,11 @@ func (h *Healer) probe(ctx context.Context, unit string, look Probe) error {
 		if !wanted {
 			continue
 		}
+		began := time.Now()
 		lookCtx, cancel := context.WithTimeout(ctx, deadline)
 		result := look(lookCtx)
 		cancel()
+		result.Time = began // with its monotonic clock
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

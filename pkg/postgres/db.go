@@ -2,12 +2,14 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/config"
 )
 
@@ -74,4 +76,29 @@ func connConfig(cfg config.Database, role, socketDir string) (*pgx.ConnConfig, e
 	conf.RuntimeParams["search_path"] = "public"
 	conf.RuntimeParams["timezone"] = "UTC"
 	return conf, nil
+}
+
+// Probe looks whether the server takes a new connection and answers on it. A
+// connection of the pool would not tell: its process may live while the one
+// that makes new ones hangs. It ends with the context.
+func (db *DB) Probe(ctx context.Context) api.ProbeResult {
+	start := time.Now()
+	r := api.ProbeResult{Status: api.Up, Time: start}
+	conn, err := pgx.ConnectConfig(ctx, db.pool.Config().ConnConfig)
+	if err == nil {
+		var one int
+		err = conn.QueryRow(ctx, "SELECT 1").Scan(&one)
+		_ = conn.Close(ctx) // it has answered, or is of no use
+	}
+	r.Duration = time.Since(start).Seconds()
+	switch {
+	case err == nil:
+	case errors.Is(ctx.Err(), context.Canceled):
+		r.Status, r.Detail = api.Unknown, "looking was interrupted"
+	case ctx.Err() != nil:
+		r.Status, r.Detail = api.Down, "the database does not answer within "+time.Since(start).Round(time.Millisecond).String()
+	default:
+		r.Status, r.Detail = api.Down, "the database refuses: "+err.Error()
+	}
+	return r
 }
