@@ -138,6 +138,19 @@ const (
 	ClassCritical Class = "C" // the appliance does not do its work, or is about not to
 )
 
+// IncidentQuery says which incidents are asked for. Fields that are zero leave
+// it open; Limit never is.
+type IncidentQuery struct {
+	Rule   string
+	Class  Class
+	Unit   string
+	State  IncidentState
+	Open   bool      // only those that are not over
+	Since  time.Time // whose fault happened then or later
+	Before time.Time // whose fault happened earlier
+	Limit  int       // as many, and those of the same instant as the last
+}
+
 // Failure is one fault of an incident: when it happened and when we knew.
 type Failure struct {
 	Fault      Fault     `json:"fault"`

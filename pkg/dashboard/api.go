@@ -3,9 +3,7 @@ package dashboard
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -97,14 +95,6 @@ type SampleList struct {
 	To        time.Time    `json:"to"`
 	Samples   []api.Sample `json:"samples" doc:"Oldest first, at most 1,000"`
 	Timestamp time.Time    `json:"timestamp"`
-}
-
-// IncidentList is one page of incidents.
-type IncidentList struct {
-	Events    []api.Incident `json:"events" doc:"Newest fault first"`
-	Next      *time.Time     `json:"next,omitempty" doc:"Value of before for the next page; absent on the last"`
-	Source    string         `json:"source" enum:"database,healer" doc:"Who remembered: the healer keeps fewer"`
-	Timestamp time.Time      `json:"timestamp"`
 }
 
 // ServiceList is the state of all our units.
@@ -243,87 +233,6 @@ func (d *Dashboard) metricsHistory(ctx context.Context, in *historyInput) (*answ
 		samples = []api.Sample{}
 	}
 	return &answer[SampleList]{SampleList{from, to, samples, to}}, nil
-}
-
-type eventsInput struct {
-	Limit  int       `query:"limit" minimum:"1" maximum:"200" default:"50"`
-	Before time.Time `query:"before" doc:"Only incidents whose fault_at is before this time; next of the page before"`
-}
-
-func (d *Dashboard) healingEvents(ctx context.Context, in *eventsInput) (*answer[IncidentList], error) {
-	// The database keeps microseconds, the healer nanoseconds: without cutting,
-	// an incident that moved from one to the other would be older than itself.
-	before := in.Before.Truncate(time.Microsecond)
-	incidents, source, err := d.remembered(ctx, before, in.Limit)
-	if errors.Is(err, errBusy) {
-		return nil, later()
-	}
-	if err != nil {
-		d.opts.Log.Warn("incidents unread", "err", err)
-		return nil, huma.Error503ServiceUnavailable("Neither the database nor the healer can be reached.")
-	}
-	if before.IsZero() {
-		incidents = d.freshen(incidents, in.Limit)
-	}
-	list := IncidentList{Events: incidents, Source: source, Timestamp: time.Now().UTC()}
-	if list.Events == nil {
-		list.Events = []api.Incident{}
-	}
-	if n := len(incidents); n >= in.Limit {
-		next := incidents[n-1].FaultAt.Truncate(time.Microsecond)
-		list.Next = &next
-	}
-	return &answer[IncidentList]{list}, nil
-}
-
-// remembered asks the database, which keeps everything, or else the healer.
-func (d *Dashboard) remembered(ctx context.Context, before time.Time, limit int) (found []api.Incident, source string, err error) {
-	if d.opts.Database != nil && d.databaseUp() {
-		err := d.query(ctx, askWithin, func(ctx context.Context) (err error) {
-			found, err = d.opts.Database.Incidents(ctx, before, limit)
-			return err
-		})
-		if err == nil || errors.Is(err, errBusy) || ctx.Err() != nil {
-			return found, "database", err
-		}
-		d.opts.Log.Warn("incidents unread from database", "err", err)
-	}
-	if d.opts.Healer == nil {
-		return nil, "", fmt.Errorf("no healer to ask")
-	}
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	found, err = d.opts.Healer.Incidents(ctx, before, limit)
-	return found, "healer", err
-}
-
-// freshen puts what is in memory over the newest page, since the database
-// learns of an incident a little later than we do.
-func (d *Dashboard) freshen(page []api.Incident, limit int) []api.Incident {
-	d.mu.Lock()
-	fresh := d.kept()
-	d.mu.Unlock()
-	for _, i := range page {
-		if !slices.ContainsFunc(fresh, func(f api.Incident) bool { return f.ID == i.ID }) {
-			fresh = append(fresh, i)
-		}
-	}
-	slices.SortStableFunc(fresh, func(a, b api.Incident) int { return b.FaultAt.Compare(a.FaultAt) })
-	return fresh[:min(limit, len(fresh))]
-}
-
-func (d *Dashboard) healingStatus(ctx context.Context, _ *struct{}) (*answer[api.HealerStatus], error) {
-	const away = "The healer cannot be reached."
-	if d.opts.Healer == nil {
-		return nil, huma.Error503ServiceUnavailable(away)
-	}
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	status, err := d.opts.Healer.Status(ctx)
-	if err != nil {
-		return nil, huma.Error503ServiceUnavailable(away) // OnHealer has logged why
-	}
-	return &answer[api.HealerStatus]{status}, nil
 }
 
 func (d *Dashboard) services(context.Context, *struct{}) (*answer[ServiceList], error) {

@@ -37,10 +37,10 @@ type History interface {
 	History(ctx context.Context, from, to time.Time, maxPoints int) ([]api.Sample, error)
 }
 
-// Incidents lists at most limit incidents whose FaultAt is before a time,
-// newest first. The zero time means from the newest on.
+// Incidents lists the incidents that q asks for, newest first: q.Limit of them,
+// and those whose fault happened at the same instant as the last one's.
 type Incidents interface {
-	Incidents(ctx context.Context, before time.Time, limit int) ([]api.Incident, error)
+	Incidents(ctx context.Context, q api.IncidentQuery) ([]api.Incident, error)
 }
 
 // Healer answers from the healer's own memory.

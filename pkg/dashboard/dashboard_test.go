@@ -36,18 +36,18 @@ type recorded struct {
 	span      time.Duration
 }
 
-func (m *recorded) Incidents(ctx context.Context, before time.Time, limit int) ([]api.Incident, error) {
+func (m *recorded) Incidents(ctx context.Context, q api.IncidentQuery) ([]api.Incident, error) {
 	if m.hang {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
 	var found []api.Incident
 	for _, i := range m.incidents {
-		if (before.IsZero() || i.FaultAt.Before(before)) && len(found) < limit {
+		if asked(q, i) {
 			found = append(found, i)
 		}
 	}
-	return found, m.err
+	return newest(found, q.Limit), m.err
 }
 
 func (m *recorded) Status(context.Context) (api.HealerStatus, error) {

@@ -68,7 +68,7 @@ func (d *Dashboard) FollowHealer(ctx context.Context, healer Follower) error {
 		return nil
 	}, func(connected bool, err error) {
 		if connected && d.opts.Healer != nil {
-			if all, err := d.opts.Healer.Incidents(ctx, time.Time{}, maxIncidents); err == nil {
+			if all, err := d.opts.Healer.Incidents(ctx, api.IncidentQuery{Limit: maxIncidents}); err == nil {
 				d.OnIncidents(all)
 			}
 		}
@@ -138,16 +138,13 @@ func (m Memory) Status(ctx context.Context) (s api.HealerStatus, err error) {
 }
 
 // Incidents implements Incidents. The memory is short, so all of it is asked
-// for and the page cut here.
-func (m Memory) Incidents(ctx context.Context, before time.Time, limit int) ([]api.Incident, error) {
+// for and searched here.
+func (m Memory) Incidents(ctx context.Context, q api.IncidentQuery) ([]api.Incident, error) {
 	var answer struct {
 		Incidents []api.Incident `json:"incidents"`
 	}
 	if err := m.Healer.GetJSON(ctx, "/incidents?limit=400", &answer); err != nil {
 		return nil, err
 	}
-	list := slices.DeleteFunc(answer.Incidents, func(i api.Incident) bool {
-		return !before.IsZero() && !i.FaultAt.Before(before)
-	})
-	return list[:min(limit, len(list))], nil
+	return newest(slices.DeleteFunc(answer.Incidents, func(i api.Incident) bool { return !asked(q, i) }), q.Limit), nil
 }

@@ -181,7 +181,7 @@ func (c *crowded) History(ctx context.Context, _, _ time.Time, _ int) ([]api.Sam
 	return nil, c.work(ctx)
 }
 
-func (c *crowded) Incidents(ctx context.Context, _ time.Time, _ int) ([]api.Incident, error) {
+func (c *crowded) Incidents(ctx context.Context, _ api.IncidentQuery) ([]api.Incident, error) {
 	return nil, c.work(ctx)
 }
 

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,77 +13,31 @@ import (
 // failuresShown bounds how many failures come with an incident.
 const failuresShown = 50
 
-const (
-	upsertIncident = `
-INSERT INTO self_healing_events (id, unit, fault, detail, state, failure_count, fault_at, detected_at, acted_at, recovered_at, verified_at, closed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-ON CONFLICT (id) DO UPDATE SET
-	unit = excluded.unit, fault = excluded.fault, detail = excluded.detail, state = excluded.state,
-	failure_count = excluded.failure_count, fault_at = excluded.fault_at, detected_at = excluded.detected_at,
-	acted_at = excluded.acted_at, recovered_at = excluded.recovered_at, verified_at = excluded.verified_at, closed_at = excluded.closed_at, updated_at = now()`
-
-	upsertAction = `
-INSERT INTO recovery_actions (incident, attempt, action, reason, started_at, finished_at, outcome, error)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (incident, attempt) DO UPDATE SET
-	action = excluded.action, reason = excluded.reason, started_at = excluded.started_at,
-	finished_at = excluded.finished_at, outcome = excluded.outcome, error = excluded.error`
-
-	upsertFailure = `
-INSERT INTO service_failures (incident, unit, fault, detail, at, detected_at)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (unit, at) DO UPDATE SET
-	incident = excluded.incident, fault = excluded.fault, detail = excluded.detail, detected_at = excluded.detected_at`
-)
-
-// MirrorIncidents brings the tables to what these snapshots say, in their
-// order, all or nothing. The same snapshots may be sent again; a snapshot that
-// is older than the stored one takes its place, so the caller keeps the order.
-// Actions and failures that a snapshot no longer lists stay.
-func (db *DB) MirrorIncidents(ctx context.Context, incidents []api.Incident) error {
-	if len(incidents) == 0 {
-		return nil
-	}
+// RetainIncidents forgets incidents that are over, oldest first: those that
+// ended longer than keep ago and those beyond the newest most. Days on which it
+// was not called do not count, so it should be called at least daily; a clock
+// that is wrong for a while then costs no history. Reboots, and what happened
+// in incidents that are still open, go at the same age.
+func (db *DB) RetainIncidents(ctx context.Context, keep time.Duration, most int) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	var batch pgx.Batch
-	for _, i := range incidents {
-		id := clean(i.ID)
-		batch.Queue(upsertIncident, id, clean(i.Unit), clean(i.Fault), clean(i.Detail), clean(i.State), i.Count,
-			i.FaultAt, i.DetectedAt, i.ActedAt, i.RecoveredAt, i.VerifiedAt, i.ClosedAt)
-		for _, a := range i.Actions {
-			batch.Queue(upsertAction, id, a.Attempt, clean(a.Kind), clean(a.Reason), a.StartedAt, a.FinishedAt, clean(a.Outcome), clean(a.Error))
-		}
-		for _, f := range i.Failures {
-			batch.Queue(upsertFailure, id, clean(i.Unit), clean(f.Fault), clean(f.Detail), f.At, f.DetectedAt)
-		}
-	}
-	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
-		return tx.SendBatch(ctx, &batch).Close()
-	})
-	if err != nil {
-		return fmt.Errorf("mirroring incidents: %w", err)
+	if _, err := db.pool.Exec(ctx, `SELECT arasul_retain_incidents($1, $2, $3)`, time.Now(), keep, most); err != nil {
+		return fmt.Errorf("forgetting old incidents: %w", err)
 	}
 	return nil
 }
 
-// clean makes text that PostgreSQL takes: one odd byte in what a unit printed
-// must not keep an incident, and all after it, out of the database.
-func clean[S ~string](s S) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(string(s), "\uFFFD"), "\x00", "")
-}
-
-// Incidents returns at most limit incidents, newest first, whose fault
-// happened before this time, or of all times when it is zero; each with its
-// actions and its newest fifty failures, oldest first. The time of the last
-// one, given as before, asks for the next page.
-func (db *DB) Incidents(ctx context.Context, before time.Time, limit int) ([]api.Incident, error) {
+// Incidents returns the incidents that q asks for, newest first, each with its
+// actions and its newest fifty failures, oldest first. The FaultAt of the last
+// one, given as Before, asks for the next page. It ends with all of the same
+// instant, which may be more than q.Limit by as many.
+func (db *DB) Incidents(ctx context.Context, q api.IncidentQuery) ([]api.Incident, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var incidents []api.Incident
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := pgx.BeginTxFunc(ctx, db.pool, snapshot, func(tx pgx.Tx) (err error) {
-		incidents, err = readIncidents(ctx, tx, limit, before)
+		incidents, err = readIncidents(ctx, tx, q)
 		return err
 	})
 	if err != nil {
@@ -93,18 +46,22 @@ func (db *DB) Incidents(ctx context.Context, before time.Time, limit int) ([]api
 	return incidents, nil
 }
 
+const selectIncidents = `
+SELECT * FROM (SELECT id, rule, class, policy, unit, fault, detail, state, cause, failure_count,
+	fault_at, detected_at, acted_at, recovered_at, verified_at, closed_at
+FROM self_healing_events
+WHERE fault_at < coalesce($1, 'infinity'::timestamptz) AND fault_at >= coalesce($2, '-infinity'::timestamptz)
+	AND ($3 = '' OR rule = $3) AND ($4 = '' OR class = $4) AND ($5 = '' OR unit = $5) AND ($6 = '' OR state = $6)
+	AND (NOT $7 OR closed_at IS NULL)
+ORDER BY fault_at DESC FETCH FIRST $8 ROWS WITH TIES) AS page ORDER BY fault_at DESC, id DESC`
+
 // readIncidents asks three questions, however many incidents there are.
-func readIncidents(ctx context.Context, tx pgx.Tx, limit int, before time.Time) ([]api.Incident, error) {
-	var bound *time.Time
-	if !before.IsZero() {
-		bound = &before
-	}
-	rows, _ := tx.Query(ctx, `
-SELECT id, unit, fault, detail, state, failure_count, fault_at, detected_at, acted_at, recovered_at, verified_at, closed_at
-FROM self_healing_events WHERE fault_at < coalesce($1, 'infinity'::timestamptz) ORDER BY fault_at DESC, id DESC LIMIT $2`, bound, limit)
+func readIncidents(ctx context.Context, tx pgx.Tx, q api.IncidentQuery) ([]api.Incident, error) {
+	rows, _ := tx.Query(ctx, selectIncidents, ifSet(q.Before), ifSet(q.Since),
+		clean(q.Rule), clean(q.Class), clean(q.Unit), clean(q.State), q.Open, q.Limit)
 	incidents, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (api.Incident, error) {
 		i := api.Incident{Failures: []api.Failure{}, Actions: []api.Action{}} // [] in JSON, not null
-		err := row.Scan(&i.ID, &i.Unit, &i.Fault, &i.Detail, &i.State, &i.Count,
+		err := row.Scan(&i.ID, &i.Rule, &i.Class, &i.Policy, &i.Unit, &i.Fault, &i.Detail, &i.State, &i.Cause, &i.Count,
 			&i.FaultAt, &i.DetectedAt, &i.ActedAt, &i.RecoveredAt, &i.VerifiedAt, &i.ClosedAt)
 		return i, err
 	})
@@ -121,9 +78,10 @@ FROM self_healing_events WHERE fault_at < coalesce($1, 'infinity'::timestamptz) 
 	var id string
 	var a api.Action
 	rows, _ = tx.Query(ctx, `
-SELECT incident, attempt, action, reason, started_at, finished_at, outcome, error
-FROM recovery_actions WHERE incident = ANY($1) ORDER BY incident, attempt`, ids)
-	_, err = pgx.ForEachRow(rows, []any{&id, &a.Attempt, &a.Kind, &a.Reason, &a.StartedAt, &a.FinishedAt, &a.Outcome, &a.Error}, func() error {
+SELECT incident, attempt, action, coalesce(a.unit, e.unit), reason, started_at, finished_at, outcome, error
+FROM recovery_actions AS a JOIN self_healing_events AS e ON e.id = incident
+WHERE incident = ANY($1) ORDER BY incident, attempt`, ids)
+	_, err = pgx.ForEachRow(rows, []any{&id, &a.Attempt, &a.Kind, &a.Unit, &a.Reason, &a.StartedAt, &a.FinishedAt, &a.Outcome, &a.Error}, func() error {
 		byID[id].Actions = append(byID[id].Actions, a)
 		return nil
 	})
@@ -142,4 +100,63 @@ ORDER BY incident, f.at`, ids, failuresShown)
 		return nil
 	})
 	return incidents, err
+}
+
+// ifSet is nil for the zero time.
+func ifSet(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// Reboots returns the newest reboots that the healer asked for, newest first.
+func (db *DB) Reboots(ctx context.Context, limit int) ([]api.Reboot, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	rows, _ := db.pool.Query(ctx, `
+SELECT boot_id, rule, incident, reason, requested_at, booted_at, validated_at, helped
+FROM reboot_events ORDER BY requested_at DESC, boot_id LIMIT $1`, limit)
+	reboots, err := pgx.CollectRows(rows, pgx.RowToStructByPos[api.Reboot])
+	if err != nil {
+		return nil, fmt.Errorf("reading reboots: %w", err)
+	}
+	return reboots, nil
+}
+
+// HealingStatistics says how the faults since then were dealt with, the most
+// frequent first. Detect is over all incidents; Repair over those that were
+// resolved because the trouble went, which Resolved counts, and zero without
+// any. A clock that was set back in between counts as no time.
+func (db *DB) HealingStatistics(ctx context.Context, since time.Time) ([]api.FaultStatistics, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	rows, _ := db.pool.Query(ctx, `
+WITH told AS (
+	SELECT rule, fault,
+		greatest(0, extract(epoch FROM detected_at - fault_at))::float8 AS detect,
+		CASE WHEN state = 'resolved' AND recovered_at IS NOT NULL THEN greatest(0, extract(epoch FROM recovered_at - fault_at))::float8 END AS repair
+	FROM self_healing_events WHERE fault_at >= $1)
+SELECT rule, fault, count(*), count(repair),
+	percentile_cont('{0.5, 0.95, 0.99}'::float8[]) WITHIN GROUP (ORDER BY detect),
+	percentile_cont('{0.5, 0.95, 0.99}'::float8[]) WITHIN GROUP (ORDER BY repair)
+FROM told GROUP BY rule, fault ORDER BY count(*) DESC, rule, fault`, since)
+	stats, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (api.FaultStatistics, error) {
+		var s api.FaultStatistics
+		var detect, repair []float64
+		err := row.Scan(&s.Rule, &s.Fault, &s.Count, &s.Resolved, &detect, &repair)
+		s.Detect, s.Repair = percentile(detect), percentile(repair)
+		return s, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading statistics of healing: %w", err)
+	}
+	return stats, nil
+}
+
+func percentile(p []float64) api.Percentile {
+	if len(p) != 3 {
+		return api.Percentile{}
+	}
+	return api.Percentile{P50: p[0], P95: p[1], P99: p[2]}
 }

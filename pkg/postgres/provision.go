@@ -32,8 +32,10 @@ var grants = []struct{ role, to string }{
 	{"arasul-metrics", "INSERT ON service_samples"},
 	{"arasul-metrics", "INSERT, SELECT ON service_units"},
 	{"arasul-metrics", "EXECUTE ON FUNCTION arasul_ensure_partitions(date[]), arasul_drop_partitions(date), arasul_retain(timestamptz, interval), arasul_roll_up(timestamptz[])"},
-	{"arasul-healer", "SELECT, INSERT, UPDATE ON self_healing_events, recovery_actions, service_failures"},
-	{"arasul-dashboard", "SELECT ON samples, samples_minute, service_units, service_samples, service_minutes, self_healing_events, recovery_actions, service_failures"},
+	{"arasul-healer", "SELECT, INSERT, UPDATE ON self_healing_events, recovery_actions, service_failures, reboot_events"},
+	{"arasul-healer", "EXECUTE ON FUNCTION arasul_retain_incidents(timestamptz, interval, integer)"},
+	{"arasul-dashboard", "SELECT ON samples, samples_minute, service_units, service_samples, service_minutes"},
+	{"arasul-dashboard", "SELECT ON self_healing_events, recovery_actions, service_failures, reboot_events"},
 }
 
 // ProvisionOptions says which database to provision, and with what.

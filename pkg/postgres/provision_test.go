@@ -79,6 +79,8 @@ func TestRolesCannotDoWhatTheyShouldNot(t *testing.T) {
 		{healer, `DELETE FROM self_healing_events`},
 		{healer, `DELETE FROM recovery_actions`},
 		{healer, `TRUNCATE service_failures`},
+		{healer, `DELETE FROM reboot_events`},
+		{healer, `DELETE FROM healing_days`},
 		{healer, `SELECT arasul_drop_partitions('2100-01-01')`},
 		{healer, `SELECT arasul_ensure_partitions('{2026-01-01}')`},
 		{dashboard, `INSERT INTO samples (ts) VALUES (now())`},
@@ -86,6 +88,8 @@ func TestRolesCannotDoWhatTheyShouldNot(t *testing.T) {
 		{dashboard, `DELETE FROM recovery_actions`},
 		{dashboard, `SELECT arasul_drop_partitions('2100-01-01')`},
 		{dashboard, `SELECT arasul_roll_up('{}')`},
+		{dashboard, `SELECT arasul_retain_incidents(now(), '0', 0)`},
+		{metrics, `SELECT arasul_retain_incidents(now(), '0', 0)`},
 		{dashboard, `SELECT * FROM samples FOR UPDATE`},
 	} {
 		refused(attack.role, attack.sql)
