@@ -11,12 +11,14 @@ import (
 	"github.com/arasul/arasul/pkg/api"
 )
 
-// A sample in the spool is at most 520 bytes with ten services, a fifth of its
+// A sample in the spool is at most 545 bytes with ten services, a fifth of its
 // JSON, so that 64 MiB last for more than a week. It holds what the database keeps,
 // in the database's precision: version, then fields in the order below;
 // integers as varints, sizes and counts unsigned, reals as float32, optional
 // ones after a byte that says which there are.
-const recordVersion = 1
+//
+// Version 1 knew no GPU. It is still read: an upgrade finds what waits.
+const recordVersion = 2
 
 // maxServices bounds what a record is believed to hold.
 const maxServices = 1024
@@ -51,6 +53,8 @@ func appendRecord(b []byte, s *api.Sample) []byte {
 		b = appendReal(b, f)
 	}
 	b = appendReals(b, s.TemperatureCelsius, s.PressureCPURatio, s.PressureMemoryRatio, s.PressureIORatio)
+	b = appendReals(b, s.GPUUtilisationRatio, s.GPUTemperatureCelsius, s.GPUPowerWatts)
+	b = appendCounts(b, s.GPUMemoryTotalBytes, s.GPUMemoryUsedBytes)
 	b = binary.AppendUvarint(b, uint64(len(s.Services)))
 	for i := range s.Services {
 		b = appendService(b, &s.Services[i])
@@ -101,8 +105,9 @@ type record struct {
 // parseRecord returns the sample that a record holds.
 func parseRecord(b []byte) (s api.Sample, err error) {
 	r := record{rest: b}
-	if v := r.byte(); r.err == nil && v != recordVersion {
-		return s, fmt.Errorf("record of version %d", v)
+	version := r.byte()
+	if r.err == nil && (version < 1 || version > recordVersion) {
+		return s, fmt.Errorf("record of version %d", version)
 	}
 	s.Time = time.Unix(0, r.varint()).UTC()
 	s.CPURatio = r.real()
@@ -117,9 +122,15 @@ func parseRecord(b []byte) (s api.Sample, err error) {
 	for _, f := range [...]*float64{&s.DiskReadBps, &s.DiskWriteBps, &s.NetworkReceiveBps, &s.NetworkTransmitBps} {
 		*f = r.real()
 	}
-	flags := r.byte()
-	for i, p := range [...]**float64{&s.TemperatureCelsius, &s.PressureCPURatio, &s.PressureMemoryRatio, &s.PressureIORatio} {
-		*p = r.optional(flags, 1<<i)
+	r.optionals(&s.TemperatureCelsius, &s.PressureCPURatio, &s.PressureMemoryRatio, &s.PressureIORatio)
+	if version >= 2 {
+		r.optionals(&s.GPUUtilisationRatio, &s.GPUTemperatureCelsius, &s.GPUPowerWatts)
+		flags := r.byte()
+		for i, p := range [...]**uint64{&s.GPUMemoryTotalBytes, &s.GPUMemoryUsedBytes} {
+			if flags&(1<<i) != 0 {
+				*p = new(r.uvarint())
+			}
+		}
 	}
 	n := r.uvarint()
 	if n > maxServices {
@@ -181,6 +192,23 @@ func appendReals(b []byte, reals ...*float64) []byte {
 	return b
 }
 
+// appendCounts is appendReals for sizes.
+func appendCounts(b []byte, counts ...*uint64) []byte {
+	var flags byte
+	for i, p := range counts {
+		if p != nil {
+			flags |= 1 << i
+		}
+	}
+	b = append(b, flags)
+	for _, p := range counts {
+		if p != nil {
+			b = binary.AppendUvarint(b, *p)
+		}
+	}
+	return b
+}
+
 func (r *record) bytes(n uint64) []byte {
 	if r.err != nil || n > uint64(len(r.rest)) {
 		r.err = errRecord
@@ -210,6 +238,14 @@ func (r *record) optional(flags, flag byte) *float64 {
 		return nil
 	}
 	return new(r.real())
+}
+
+// optionals reads what appendReals has written.
+func (r *record) optionals(reals ...**float64) {
+	flags := r.byte()
+	for i, p := range reals {
+		*p = r.optional(flags, 1<<i)
+	}
 }
 
 func (r *record) uvarint() uint64 {

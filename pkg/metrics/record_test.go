@@ -49,6 +49,7 @@ func full(services int) api.Sample {
 		}
 	}
 	fill(reflect.ValueOf(&s).Elem())
+	s.TripCelsius = nil         // which no database keeps: it is the board's, not the moment's
 	for i := range s.Services { // counted by the kernel in microseconds
 		s.Services[i].CPUSecondsTotal = float64(i+1) * 86_400.123456
 	}
@@ -86,7 +87,35 @@ func TestRecordHoldsEveryFieldOfASample(t *testing.T) {
 	}
 }
 
+// versionOne is a record that the first release has written.
+const versionOne = "\x01\xd0\xd7\x8b\xb4\xcd\xb3\xd5\xea1\x00\x00\x80>\f\x00\x00\xc0?\x00\x00\x00\x00\b\x18\xf5@" +
+	"\x80\x80\x80\x80\x80\x02\x80\x80\x80\x80P\x80\x80\x80\x80\x04\x01\x80\xa0\x94\xa5\x8d\x1d\x80\x90\xca\xd2\xc6\x0e" +
+	"\x00\x00\x80D\x00\x00\x00E\x00\x00\x00D\x00\x00\x80C\t\x00\x00BB\x00\x00\x00>\x02" +
+	"+\x05proxy\x00\x00\x00?\x90\xd7\xeb\x05\x80 \x02\x00\x00@?\x00\vodd.service\x00\x00\x00\x00\x00"
+
+// Proves METRICS-2: an upgrade while the database is away costs no sample.
+func TestRecordOfTheFirstReleaseIsRead(t *testing.T) {
+	want := api.Sample{
+		Time: time.Date(2026, 11, 23, 12, 0, 5, 1000, time.UTC), CPURatio: 0.25, CPUCores: 12, Load1: 1.5, UptimeSecs: 86400.5,
+		MemoryTotalBytes: 64 << 30, MemoryUsedBytes: 20 << 30, SwapTotalBytes: 1 << 30, SwapUsedBytes: 1,
+		DiskTotalBytes: 1e12, DiskUsedBytes: 5e11, DiskReadBps: 1024, DiskWriteBps: 2048, NetworkReceiveBps: 512, NetworkTransmitBps: 256,
+		TemperatureCelsius: new(48.5), PressureIORatio: new(0.125),
+		Services: []api.ServiceSample{
+			{Unit: "arasul-proxy.service", CPURatio: 0.5, CPUSecondsTotal: 12.25, MemoryBytes: new(uint64(4096)), OOMKillsTotal: new(uint64(2)), PressureMemoryRatio: new(0.75)},
+			{Unit: "odd.service"},
+		},
+	}
+	got, err := parseRecord([]byte(versionOne))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func FuzzRecord(f *testing.F) {
+	f.Add([]byte(versionOne))
 	for _, n := range []int{0, 2} {
 		s := full(n)
 		f.Add(appendRecord(nil, &s))

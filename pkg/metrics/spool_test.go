@@ -234,7 +234,7 @@ func TestRecordThatNobodyUnderstandsHoldsNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		before := openSpool(t, dir)
-		for _, record := range []string{"", "\x02from a later version", "\x01cut"} {
+		for _, record := range []string{"", "\x03from a later version", "\x02cut"} {
 			if err := before.Append([]byte(record)); err != nil {
 				t.Fatal(err)
 			}
