@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,8 +19,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
 
 	"github.com/arasul/arasul/migrations"
+	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/postgres"
 	"github.com/arasul/arasul/pkg/postgres/postgrestest"
@@ -162,6 +166,39 @@ func TestAMigrationThatFailsLeavesNothing(t *testing.T) {
 	provision(t, d, steps)
 	provision(t, d, migrations.FS) // the release before runs on this schema, too
 	store(t, d.Open(t, "arasul-metrics"), sample(at("2026-03-01 10:00:00"), 0.5))
+}
+
+// Proves DB-1: an upgrade keeps the history, and goes on with it.
+func TestHistoryOfTheFirstReleaseIsKept(t *testing.T) {
+	t.Parallel()
+	d := postgrestest.New(t, migrations.FS)
+	d.Exec(t, "arasul-postgres", `DROP SCHEMA public CASCADE; CREATE SCHEMA public`)
+	db := stdlib.OpenDB(*d.Connect(t, "arasul-postgres").Config())
+	defer db.Close()
+	first, err := goose.NewProvider(goose.DialectPostgres, db, migrations.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.UpTo(context.Background(), 3); err != nil {
+		t.Fatal(err)
+	}
+	d.Exec(t, "arasul-postgres", `
+		SELECT arasul_ensure_partitions(ARRAY[date '2026-03-01']);
+		INSERT INTO samples SELECT t, 0.5, 12, 0, 0, 64::bigint << 30, 1000, 0, 0, 0, 0, 0, 0, 0, 0
+		FROM generate_series(timestamptz '2026-03-01 10:00+00', timestamptz '2026-03-01 10:00:25+00', '5 s') AS t;
+		INSERT INTO service_units (unit) VALUES ('arasul-proxy.service');
+		INSERT INTO service_samples (ts, cpu_ratio, memory_bytes, unit) VALUES (timestamptz '2026-03-01 10:00+00', 0.25, 7, 1);
+		SELECT arasul_roll_up(ARRAY[timestamptz '2026-03-01 10:00+00'])`)
+	provision(t, d, migrations.FS)
+
+	later := sample(at("2026-03-01 10:00:30"), 0.5)
+	later.GPUPowerWatts, later.Services = new(15.0), []api.ServiceSample{{Unit: "arasul-proxy.service", CPURatio: 0.75}}
+	store(t, d.Open(t, "arasul-metrics"), later)
+	got := ask(t, d, `SELECT m.n, m.cpu_ratio, m.gpu_power_watts, s.n, s.cpu_ratio, s.memory_bytes
+		FROM samples_minute AS m JOIN service_minutes AS s USING (ts)`)
+	if want := []string{"7 0.5 15 2 0.5 7"}; !slices.Equal(got, want) {
+		t.Errorf("minute with samples of both releases: %v, want %v", got, want)
+	}
 }
 
 func provision(t *testing.T, d postgrestest.Database, steps fs.FS) {

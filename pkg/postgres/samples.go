@@ -23,13 +23,14 @@ WITH new AS (
 		memory_total_bytes, memory_used_bytes, swap_total_bytes, swap_used_bytes,
 		disk_total_bytes, disk_used_bytes, disk_read_bytes_per_second, disk_write_bytes_per_second,
 		network_receive_bytes_per_second, network_transmit_bytes_per_second,
-		temperature_celsius, pressure_cpu_ratio, pressure_memory_ratio, pressure_io_ratio)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+		temperature_celsius, pressure_cpu_ratio, pressure_memory_ratio, pressure_io_ratio,
+		gpu_utilisation_ratio, gpu_memory_total_bytes, gpu_memory_used_bytes, gpu_temperature_celsius, gpu_power_watts)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
 	ON CONFLICT DO NOTHING RETURNING ts)
 INSERT INTO service_samples (
 	ts, unit, memory_bytes, cpu_ratio, pressure_cpu_ratio, pressure_memory_ratio, pressure_io_ratio, oom_kills_total)
 SELECT new.ts, u.id, s.memory, s.cpu, s.pressure_cpu, s.pressure_memory, s.pressure_io, s.kills
-FROM new, unnest($20::text[], $21::bigint[], $22::real[], $23::real[], $24::real[], $25::real[], $26::integer[])
+FROM new, unnest($25::text[], $26::bigint[], $27::real[], $28::real[], $29::real[], $30::real[], $31::integer[])
 	AS s (unit, memory, cpu, pressure_cpu, pressure_memory, pressure_io, kills)
 JOIN service_units AS u ON u.unit = s.unit`
 
@@ -73,6 +74,8 @@ func (db *DB) StoreSamples(ctx context.Context, samples []api.Sample) error {
 			s.DiskTotalBytes, s.DiskUsedBytes, s.DiskReadBps, s.DiskWriteBps,
 			s.NetworkReceiveBps, s.NetworkTransmitBps,
 			s.TemperatureCelsius, s.PressureCPURatio, s.PressureMemoryRatio, s.PressureIORatio,
+			s.GPUUtilisationRatio, signed(s.GPUMemoryTotalBytes, math.MaxInt64), signed(s.GPUMemoryUsedBytes, math.MaxInt64),
+			s.GPUTemperatureCelsius, s.GPUPowerWatts,
 			c.units, c.memory, c.cpu, c.pressureCPU, c.pressureMem, c.pressIO, c.kills)
 	}
 	if len(minutes) == 0 {
@@ -102,7 +105,10 @@ func storable(s api.Sample) error {
 		return fmt.Errorf("its time is %s", s.Time.Format(time.RFC3339))
 	}
 	reals := []float64{s.CPURatio, s.Load1, s.UptimeSecs, s.DiskReadBps, s.DiskWriteBps, s.NetworkReceiveBps, s.NetworkTransmitBps}
-	for _, p := range []*float64{s.TemperatureCelsius, s.PressureCPURatio, s.PressureMemoryRatio, s.PressureIORatio} {
+	for _, p := range []*float64{
+		s.TemperatureCelsius, s.PressureCPURatio, s.PressureMemoryRatio, s.PressureIORatio,
+		s.GPUUtilisationRatio, s.GPUTemperatureCelsius, s.GPUPowerWatts,
+	} {
 		if p != nil {
 			reals = append(reals, *p)
 		}
@@ -153,7 +159,11 @@ SELECT min(ts),
 	sum(disk_read_bytes_per_second::float8 * n) / sum(n), sum(disk_write_bytes_per_second::float8 * n) / sum(n),
 	sum(network_receive_bytes_per_second::float8 * n) / sum(n), sum(network_transmit_bytes_per_second::float8 * n) / sum(n),
 	max(temperature_celsius)::float8, max(pressure_cpu_ratio)::float8,
-	max(pressure_memory_ratio)::float8, max(pressure_io_ratio)::float8
+	max(pressure_memory_ratio)::float8, max(pressure_io_ratio)::float8,
+	sum(gpu_utilisation_ratio::float8 * n) / sum(n) FILTER (WHERE gpu_utilisation_ratio IS NOT NULL),
+	max(gpu_memory_total_bytes), (sum(gpu_memory_used_bytes::float8 * n) / sum(n) FILTER (WHERE gpu_memory_used_bytes IS NOT NULL))::bigint,
+	max(gpu_temperature_celsius)::float8,
+	sum(gpu_power_watts::float8 * n) / sum(n) FILTER (WHERE gpu_power_watts IS NOT NULL)
 FROM `
 
 const (
@@ -164,7 +174,7 @@ const (
 // History returns the samples of [from, to), oldest first, as at most
 // maxPoints points (2 or more). A point stands for all samples of its stride,
 // which is the same for the whole answer: it carries the time of the first,
-// their averages, and the maxima of temperature, pressure, uptime and totals.
+// their averages, and the maxima of temperatures, pressure, uptime and totals.
 // A stride without samples has no point.
 func (db *DB) History(ctx context.Context, from, to time.Time, maxPoints int) ([]api.Sample, error) {
 	stride, err := strideOf(from, to, maxPoints)
@@ -184,7 +194,8 @@ func (db *DB) History(ctx context.Context, from, to time.Time, maxPoints int) ([
 			&s.MemoryTotalBytes, &s.MemoryUsedBytes, &s.SwapTotalBytes, &s.SwapUsedBytes,
 			&s.DiskTotalBytes, &s.DiskUsedBytes, &s.DiskReadBps, &s.DiskWriteBps,
 			&s.NetworkReceiveBps, &s.NetworkTransmitBps,
-			&s.TemperatureCelsius, &s.PressureCPURatio, &s.PressureMemoryRatio, &s.PressureIORatio)
+			&s.TemperatureCelsius, &s.PressureCPURatio, &s.PressureMemoryRatio, &s.PressureIORatio,
+			&s.GPUUtilisationRatio, &s.GPUMemoryTotalBytes, &s.GPUMemoryUsedBytes, &s.GPUTemperatureCelsius, &s.GPUPowerWatts)
 		return s, err
 	})
 	if err != nil {

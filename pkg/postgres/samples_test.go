@@ -272,6 +272,51 @@ func TestHistoryAveragesByHand(t *testing.T) {
 	}
 }
 
+// Proves METRICS-1: the GPU is kept, and what it did not say in a stretch is
+// neither zero nor part of an average.
+func TestHistoryOfTheGPUAveragesByHand(t *testing.T) {
+	t.Parallel()
+	d := postgrestest.New(t, migrations.FS)
+	start := at("2026-03-01 10:00:00")
+	var samples []api.Sample
+	for n, ratio := range []float64{0.5, 0.25, -1, -1, 1, -1} { // every 30 s: three minutes, the second without a GPU
+		s := sample(start.Add(time.Duration(n)*30*time.Second), 0.5)
+		if ratio >= 0 {
+			s.GPUUtilisationRatio, s.GPUPowerWatts, s.GPUTemperatureCelsius = &ratio, new(100*ratio), new(64*ratio)
+			s.GPUMemoryTotalBytes, s.GPUMemoryUsedBytes = new(uint64(64<<30)), new(uint64(1000*(n+1)))
+		}
+		samples = append(samples, s)
+	}
+	store(t, d.Open(t, "arasul-metrics"), samples...)
+	point := func(seconds int, ratio, hottest float64, used uint64) api.Sample {
+		s := sample(start.Add(time.Duration(seconds)*time.Second), 0.5)
+		s.GPUUtilisationRatio, s.GPUPowerWatts, s.GPUTemperatureCelsius = &ratio, new(100*ratio), new(64*hottest)
+		s.GPUMemoryTotalBytes, s.GPUMemoryUsedBytes = new(uint64(64<<30)), &used
+		return s
+	}
+	dark := func(seconds int) api.Sample { return sample(start.Add(time.Duration(seconds)*time.Second), 0.5) }
+	db := d.Open(t, "arasul-dashboard")
+	for name, c := range map[string]struct {
+		points int
+		want   []api.Sample
+	}{
+		"from minutes":     {4, []api.Sample{point(0, 0.375, 0.5, 1500), dark(60), point(120, 1, 1, 5000)}},
+		"from two minutes": {3, []api.Sample{point(0, 0.375, 0.5, 1500), point(120, 1, 1, 5000)}},
+		"from samples": {7, []api.Sample{
+			point(0, 0.5, 0.5, 1000), point(30, 0.25, 0.25, 2000), dark(60), dark(90), point(120, 1, 1, 5000), dark(150)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := db.History(context.Background(), start, start.Add(3*time.Minute), c.points)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, got, cmpopts.EquateApprox(0, 1e-6), cmpopts.EquateApproxTime(0)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 // Proves METRICS-3.
 func TestHistoryNeverHasMorePointsThanAskedFor(t *testing.T) {
 	t.Parallel()
@@ -317,7 +362,8 @@ func fill(t testing.TB, d postgrestest.Database, from time.Time, length, step ti
 		SELECT arasul_ensure_partitions(array_agg(t::date)) FROM generate_series(timestamp '%[1]s', timestamp '%[2]s' + interval '1 day', '1 day') AS t;
 		INSERT INTO samples
 		SELECT t, random(), 12, random() * 10, extract(epoch FROM t), 64e9, random() * 64e9, 0, 0, 1e12, random() * 1e12,
-			random() * 1e8, random() * 1e8, random() * 1e8, random() * 1e8, 40 + random() * 30, random(), random(), random()
+			random() * 1e8, random() * 1e8, random() * 1e8, random() * 1e8, 40 + random() * 30, random(), random(), random(),
+			random(), 64e9, random() * 64e9, 40 + random() * 30, random() * 60
 		FROM generate_series(timestamptz '%[1]s+00', timestamptz '%[2]s+00' - interval '1 us', '%[3]s') AS t;
 		SELECT arasul_roll_up(array_agg(t)) FROM generate_series(timestamptz '%[1]s+00', timestamptz '%[2]s+00', '1 minute') AS t;
 		ANALYZE samples, samples_minute`, from.Format(time.DateTime), from.Add(length).Format(time.DateTime), step))
