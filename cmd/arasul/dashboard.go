@@ -37,6 +37,7 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		History:  db,
 		Database: db,
 		Healer:   healer,
+		GPU:      client.New(gpuSocket),
 		Log:      d.Log,
 	})
 	if err != nil {

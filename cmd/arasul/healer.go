@@ -5,7 +5,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/bus/healer1"
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
@@ -56,7 +55,7 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Probes: probes(db, llm, embeddings, eye.hasGPU.Load),
 		Hands:  hands(units, map[string]*ollama.Client{"arasul-llm.service": llm, "arasul-embeddings.service": embeddings}),
 		Spool:  onDisk,
-		Mirror: mirror{db},
+		Mirror: db,
 		Log:    d.Log,
 	})
 	d.OnReload(func(c *config.Config) {
@@ -88,8 +87,3 @@ func loadPolicy(c *config.Config) (*heal.Policy, error) {
 	policy.AllowReboot = c.Healer.Reboot
 	return policy, nil
 }
-
-// mirror is the database; its table of reboots is yet to come.
-type mirror struct{ *postgres.DB }
-
-func (mirror) MirrorReboots(context.Context, []api.Reboot) error { return nil }

@@ -14,10 +14,10 @@ import (
 // Where the daemons find each other.
 const (
 	metricsSocket   = "/run/arasul/metrics/metrics.sock"
+	gpuSocket       = "/run/arasul/gpu/gpu.sock"
 	healerSocket    = "/run/arasul/healer/healer.sock"
 	dashboardSocket = "/run/arasul/dashboard.sock"
 	proxySocket     = "/run/arasul/proxy.sock"
-	gpuSocket       = "/run/arasul/gpu/gpu.sock"
 	healerState     = "/var/lib/arasul/healer/state.json"
 	healerSpool     = "/var/lib/arasul/healer/spool"
 )

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/arasul/arasul/pkg/client"
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/host"
@@ -18,7 +19,7 @@ import (
 // seven days.
 const spoolDir = "/var/lib/arasul/metrics/spool"
 
-// metricsDaemon samples the host, streams the samples and stores them.
+// metricsDaemon samples the host and the GPUs, streams the samples and stores them.
 func metricsDaemon(ctx context.Context, d *daemon.Daemon) error {
 	db, err := postgres.Open(d.Config().Database, "arasul-metrics")
 	if err != nil {
@@ -34,7 +35,8 @@ func metricsDaemon(ctx context.Context, d *daemon.Daemon) error {
 		defer s.Close()
 		onDisk = s
 	}
-	recorder := metrics.New(d.Config().Metrics, sampler, db, onDisk, d.Log)
+	source := &metrics.GPUs{Source: sampler, Socket: client.New(gpuSocket)}
+	recorder := metrics.New(d.Config().Metrics, source, db, onDisk, d.Log)
 	d.OnReload(func(c *config.Config) { recorder.Reload(c.Metrics) })
 	socket, err := daemon.ListenUnix(metricsSocket, 0o660)
 	if err != nil {
@@ -43,6 +45,7 @@ func metricsDaemon(ctx context.Context, d *daemon.Daemon) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return recorder.Run(ctx, d.Alive) })
 	g.Go(func() error { return daemon.Serve(ctx, socket, recorder.Handler()) })
+	g.Go(func() error { return source.Follow(ctx) })
 	g.Go(func() error { return retain(ctx, d, db) })
 	d.Ready("sampling every " + d.Config().Metrics.Interval.String())
 	return g.Wait()

@@ -16,7 +16,7 @@ import (
 
 const (
 	maxPoints   = 1000            // of a history
-	askWithin   = time.Second     // the healer, or the database for incidents
+	askWithin   = time.Second     // the healer, the GPU daemon, or the database for incidents
 	queryWithin = 5 * time.Second // the database for a history
 	// The database has two connections for us. One stays free for asking whether
 	// the database is there: a crowd must not make it look gone.
@@ -123,6 +123,7 @@ func (d *Dashboard) operations(r chi.Router) *huma.OpenAPI {
 	get(a, "system-status", "system", "/api/system/status", "Is all well", d.systemStatus)
 	get(a, "system-info", "system", "/api/system/info", "What machine is this", d.systemInfo)
 	get(a, "metrics-live", "metrics", "/api/metrics/live", "The newest sample", d.metricsLive, 503)
+	get(a, "gpu", "metrics", "/api/gpu", "All GPUs, and what is wrong with them", d.gpu, 503)
 	get(a, "metrics-ping", "metrics", "/api/metrics/ping", "Are samples coming", d.metricsPing, 503)
 	get(a, "metrics-history", "metrics", "/api/metrics/history", "Samples of the past", d.metricsHistory, 503)
 	get(a, "self-healing-events", "self-healing", "/api/self-healing/events", "Incidents and what was done", d.healingEvents, 503)
@@ -233,6 +234,26 @@ func (d *Dashboard) metricsHistory(ctx context.Context, in *historyInput) (*answ
 		samples = []api.Sample{}
 	}
 	return &answer[SampleList]{SampleList{from, to, samples, to}}, nil
+}
+
+// gpu passes on what the GPU daemon says. Which programs use a GPU is not for
+// everybody in the local network.
+func (d *Dashboard) gpu(ctx context.Context, _ *struct{}) (*answer[api.GPUStatus], error) {
+	const away = "The GPU daemon cannot be reached."
+	if d.opts.GPU == nil {
+		return nil, huma.Error503ServiceUnavailable(away)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	var s api.GPUStatus
+	if err := d.opts.GPU.GetJSON(ctx, "/live", &s); err != nil {
+		d.opts.Log.Debug("gpu daemon not asked", "err", err)
+		return nil, huma.Error503ServiceUnavailable(away)
+	}
+	for i := range s.GPUs {
+		s.GPUs[i].Processes = []api.GPUProcess{}
+	}
+	return &answer[api.GPUStatus]{s}, nil
 }
 
 func (d *Dashboard) services(context.Context, *struct{}) (*answer[ServiceList], error) {

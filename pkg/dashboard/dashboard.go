@@ -60,6 +60,7 @@ type Options struct {
 	History  History   // from the database
 	Database Incidents // from the database
 	Healer   Healer
+	GPU      Asker // the GPU daemon
 	Log      *slog.Logger
 }
 

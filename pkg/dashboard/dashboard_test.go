@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,6 +58,15 @@ func (m *recorded) Status(context.Context) (api.HealerStatus, error) {
 func (m *recorded) History(_ context.Context, from, to time.Time, maxPoints int) ([]api.Sample, error) {
 	m.span, m.points = to.Sub(from), maxPoints
 	return m.samples, m.err
+}
+
+// GetJSON answers as the GPU daemon would.
+func (m *recorded) GetJSON(ctx context.Context, path string, answer any) error {
+	if m.err != nil || path != "/live" {
+		return cmp.Or(m.err, errors.New(path))
+	}
+	return json.Unmarshal([]byte(`{"timestamp": "2026-03-01T10:00:00Z", "backend": "nvml", "problems": [], "caps": [], "gpus": [
+		{"id": "a", "name": "A", "utilisation_ratio": 0.5, "throttle": [], "processes": [{"pid": 1, "name": "secret"}]}]}`), answer)
 }
 
 func newDashboard(t *testing.T, opts Options) *Dashboard {
@@ -142,7 +152,7 @@ func TestHealthIsUpWhenAllIsThere(t *testing.T) {
 
 func TestRoutesAnswerFromWhatWasTold(t *testing.T) {
 	store := &recorded{samples: []api.Sample{{CPUCores: 8}}}
-	d := newDashboard(t, Options{Hostname: "box", Kernel: "6.1", History: store, Database: store, Healer: store})
+	d := newDashboard(t, Options{Hostname: "box", Kernel: "6.1", History: store, Database: store, Healer: store, GPU: store})
 	d.OnSample(api.Sample{Time: time.Now(), CPUCores: 12, UptimeSecs: 100, MemoryTotalBytes: 64e9})
 	d.OnServices([]api.Service{{Name: "metrics", Unit: "arasul-metrics.service", Status: api.Up}})
 	d.OnIncident(incident("a", time.Now()))
@@ -158,6 +168,7 @@ func TestRoutesAnswerFromWhatWasTold(t *testing.T) {
 		{"/api/system/info", 200, "cpu_cores", 12.0},
 		{"/api/metrics/live", 200, "memory_total_bytes", 64e9},
 		{"/api/metrics/ping", 200, "", nil},
+		{"/api/gpu", 200, "backend", "nvml"},
 		{"/api/metrics/history", 200, "", nil},
 		{"/api/metrics/history?range=1y", 422, "title", "Unprocessable Entity"},
 		{"/api/services/metrics", 200, "unit", "arasul-metrics.service"},
@@ -191,10 +202,10 @@ func TestWhatIsMissingIsA503(t *testing.T) {
 	broken := &recorded{err: errors.New("broken")}
 	for _, d := range []*Dashboard{
 		newDashboard(t, Options{Interval: time.Hour}),
-		newDashboard(t, Options{Interval: time.Hour, History: broken, Database: broken, Healer: broken}),
+		newDashboard(t, Options{Interval: time.Hour, History: broken, Database: broken, Healer: broken, GPU: broken}),
 	} {
 		for _, path := range []string{
-			"/api/metrics/live", "/api/metrics/ping", "/api/metrics/history", "/api/self-healing/events", "/api/self-healing/status",
+			"/api/metrics/live", "/api/metrics/ping", "/api/metrics/history", "/api/self-healing/events", "/api/self-healing/status", "/api/gpu",
 		} {
 			if code, _ := ask(t, d, path); code != 503 {
 				t.Errorf("GET %s: status %d", path, code)
@@ -205,6 +216,19 @@ func TestWhatIsMissingIsA503(t *testing.T) {
 
 // Proves METRICS-3 as far as the dashboard goes: each range asks for as much
 // time as it says, and for at most 1,000 points.
+// Proves AUTH-6 for the GPU: anybody may see how it does, not what runs on it.
+func TestGPUIsShownWithoutItsPrograms(t *testing.T) {
+	w := httptest.NewRecorder()
+	newDashboard(t, Options{GPU: &recorded{}}).Handler().ServeHTTP(w, httptest.NewRequest("GET", "/api/gpu", nil))
+	var s api.GPUStatus
+	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil || len(s.GPUs) != 1 || *s.GPUs[0].UtilisationRatio != 0.5 {
+		t.Errorf("%v: %s", err, w.Body)
+	}
+	if strings.Contains(w.Body.String(), "secret") {
+		t.Errorf("answered %s", w.Body)
+	}
+}
+
 func TestHistoryAsksForItsRange(t *testing.T) {
 	store := &recorded{samples: make([]api.Sample, 3)}
 	d := newDashboard(t, Options{History: store})

@@ -52,11 +52,25 @@ var hostMetrics = []struct {
 	{desc("network_receive_bytes_per_second", "Received on all interfaces but loopback and container bridges."), func(s *api.Sample) *float64 { return &s.NetworkReceiveBps }},
 	{desc("network_transmit_bytes_per_second", "Sent on all interfaces but loopback and container bridges."), func(s *api.Sample) *float64 { return &s.NetworkTransmitBps }},
 	{desc("temperature_celsius", "Hottest thermal zone."), func(s *api.Sample) *float64 { return s.TemperatureCelsius }},
+	{desc("gpu_utilisation_ratio", "Share of time with work on the GPU, 0 to 1; of several the busiest."), func(s *api.Sample) *float64 { return s.GPUUtilisationRatio }},
+	{desc("gpu_memory_total_bytes", "Memory that the GPUs can use; on a Jetson the machine's."), optionalBytes(func(s *api.Sample) *uint64 { return s.GPUMemoryTotalBytes })},
+	{desc("gpu_memory_used_bytes", "Memory held for the GPUs."), optionalBytes(func(s *api.Sample) *uint64 { return s.GPUMemoryUsedBytes })},
+	{desc("gpu_temperature_celsius", "Hottest GPU."), func(s *api.Sample) *float64 { return s.GPUTemperatureCelsius }},
+	{desc("gpu_power_watts", "Power of all GPUs together."), func(s *api.Sample) *float64 { return s.GPUPowerWatts }},
 	{desc("sample_timestamp_seconds", "When the newest sample was taken, in Unix time."), func(s *api.Sample) *float64 { return new(float64(s.Time.UnixMilli()) / 1000) }},
 }
 
 func bytesOf(field func(s *api.Sample) uint64) func(s *api.Sample) *float64 {
 	return func(s *api.Sample) *float64 { return new(float64(field(s))) }
+}
+
+func optionalBytes(field func(s *api.Sample) *uint64) func(s *api.Sample) *float64 {
+	return func(s *api.Sample) *float64 {
+		if n := field(s); n != nil {
+			return new(float64(*n))
+		}
+		return nil
+	}
 }
 
 // resources are what pressure is measured of, in the order of pressures.

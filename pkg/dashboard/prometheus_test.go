@@ -42,6 +42,8 @@ func TestPrometheusGetsWhatIsKnown(t *testing.T) {
 		d.OnSample(api.Sample{
 			Time: time.Now(), CPURatio: 0.25, CPUCores: 8, Load1: 1.5, UptimeSecs: 3600,
 			MemoryTotalBytes: 64 << 30, MemoryUsedBytes: 1 << 30, TemperatureCelsius: new(48.5), PressureIORatio: new(0.125),
+			GPUUtilisationRatio: new(0.5), GPUMemoryTotalBytes: new(uint64(64 << 30)), GPUMemoryUsedBytes: new(uint64(1 << 30)),
+			GPUTemperatureCelsius: new(61.5), GPUPowerWatts: new(15.25),
 			Services: []api.ServiceSample{
 				{Unit: "arasul-proxy.service", CPURatio: 0.5, CPUSecondsTotal: 12.25, MemoryBytes: new(uint64(4096)), OOMKillsTotal: new(uint64(2)), PressureMemoryRatio: new(0.75)},
 				{Unit: "arasul-llm.service"},
@@ -74,6 +76,11 @@ arasul_disk_read_bytes_per_second 0
 arasul_disk_total_bytes 0
 arasul_disk_used_bytes 0
 arasul_disk_write_bytes_per_second 0
+arasul_gpu_memory_total_bytes 6.8719476736e+10
+arasul_gpu_memory_used_bytes 1.073741824e+09
+arasul_gpu_power_watts 15.25
+arasul_gpu_temperature_celsius 61.5
+arasul_gpu_utilisation_ratio 0.5
 arasul_incidents_open 2
 arasul_incidents_total{fault="crashed",unit="arasul-proxy.service"} 2
 arasul_incidents_total{fault="oom-killed",unit="arasul-llm.service"} 1

@@ -4,6 +4,23 @@
  */
 
 export interface paths {
+    "/api/gpu": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All GPUs, and what is wrong with them */
+        get: operations["gpu"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/health": {
         parameters: {
             query?: never;
@@ -325,6 +342,120 @@ export interface components {
              */
             detected_at: string;
             fault: string;
+        };
+        GPU: {
+            /** Format: int64 */
+            clock_hertz?: number;
+            /**
+             * Format: int64
+             * @description The fastest the GPU can run
+             */
+            clock_max_hertz?: number;
+            /**
+             * @description Version of the driver
+             * @example L4T 36.4.3
+             */
+            driver?: string;
+            /**
+             * Format: int64
+             * @description Since the driver was loaded
+             */
+            ecc_uncorrected_total?: number;
+            /**
+             * @description PCI address, or the device's name on a Jetson
+             * @example 00000000:65:00.0
+             */
+            id: string;
+            /** Format: int64 */
+            memory_clock_hertz?: number;
+            /** Format: int64 */
+            memory_total_bytes?: number;
+            /** @description The GPU has no memory of its own: total is the machine's */
+            memory_unified: boolean;
+            /**
+             * Format: int64
+             * @description Held for the GPU, by all processes
+             */
+            memory_used_bytes?: number;
+            name: string;
+            /**
+             * Format: double
+             * @description On a Jetson: of the rail that feeds the GPU
+             */
+            power_watts?: number;
+            /** @description At most 256 */
+            processes: components["schemas"]["GPUProcess"][] | null;
+            /**
+             * @description What the driver itself asks for; absent when it cannot say
+             * @enum {string}
+             */
+            recovery?: "none" | "restart" | "reset" | "drain" | "reboot";
+            /**
+             * Format: double
+             * @description Where the board begins to slow itself down
+             */
+            slowdown_celsius?: number;
+            /** Format: double */
+            temperature_celsius?: number;
+            /** @description Why it runs slower than it could: power-cap, hw-slowdown, sw-thermal, hw-thermal, power-brake, clock-limit */
+            throttle: string[] | null;
+            /**
+             * Format: double
+             * @description Share of time with work on the GPU
+             */
+            utilisation_ratio?: number;
+        };
+        GPUCap: {
+            /**
+             * Format: int64
+             * @description What taking the cap back restores
+             */
+            before: number;
+            gpu: string;
+            /** @enum {string} */
+            level: "light" | "deep" | "lowest";
+            /** Format: date-time */
+            since: string;
+            /** @enum {string} */
+            unit: "hertz" | "milliwatts";
+            /** Format: int64 */
+            value: number;
+        };
+        GPUProblem: {
+            gpu: string;
+            /** @enum {string} */
+            kind: "memory" | "hang" | "temperature" | "fault";
+            /** @enum {string} */
+            level: "warning" | "critical" | "limit";
+            /** @description What was seen, in words */
+            message: string;
+            /**
+             * @description For a fault: what helps
+             * @enum {string}
+             */
+            recovery?: "restart" | "reset" | "drain" | "reboot";
+            /** Format: date-time */
+            since: string;
+        };
+        GPUProcess: {
+            /** Format: int64 */
+            memory_bytes?: number;
+            name?: string;
+            /** Format: int32 */
+            pid: number;
+        };
+        GPUStatus: {
+            /** @enum {string} */
+            backend: "none" | "nvml" | "jetson";
+            /** @description Limits that we set and will take back */
+            caps: components["schemas"]["GPUCap"][] | null;
+            gpus: components["schemas"]["GPU"][] | null;
+            /** @description What is wrong now; empty when nothing is */
+            problems: components["schemas"]["GPUProblem"][] | null;
+            /** @description Why there is no GPU to see, in words */
+            reason?: string;
+            /** Format: date-time */
+            timestamp: string;
         };
         HealerStatus: {
             /**
@@ -710,6 +841,44 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    gpu: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GPUStatus"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     health: {
         parameters: {
             query?: never;
