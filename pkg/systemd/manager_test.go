@@ -44,11 +44,13 @@ func running() map[string]any {
 		"Type": "notify", "InvocationID": []byte{0xca, 0xfe}, "NRestarts": uint32(1), "MainPID": uint32(42),
 		"ExecMainCode": int32(2), "ExecMainStatus": int32(9),
 		"StateChangeTimestamp": uint64(1_700_000_000_000_001), "ExecMainStartTimestamp": uint64(1_700_000_000_000_000), "ExecMainExitTimestamp": uint64(0),
-		"Job": struct {
-			ID   uint32
-			Path dbus.ObjectPath
-		}{7, "/org/freedesktop/systemd1/job/7"},
+		"Job": job{7, "/org/freedesktop/systemd1/job/7"},
 	}
+}
+
+type job struct {
+	ID   uint32
+	Path dbus.ObjectPath
 }
 
 func newManager(t *testing.T, bus *testbus.Bus) *fakeManager {
@@ -84,7 +86,8 @@ func (m *fakeManager) set(name string, change map[string]any, signals int) {
 	if m.units[name] == nil {
 		m.units[name] = running()
 	}
-	maps.Copy(m.units[name], change)
+	u := m.units[name]
+	maps.Copy(u, change)
 	for range signals {
 		object := managerPath + "/unit/" + dbus.ObjectPath(sd.PathBusEscape(name))
 		if err := m.bus.Emit(object, "org.freedesktop.DBus.Properties.PropertiesChanged", managerName+".Unit", map[string]dbus.Variant{}, []string{}); err != nil {
@@ -174,11 +177,47 @@ func (x methods) ListUnitsByPatterns(_, patterns []string) ([]listed, *dbus.Erro
 	for name := range x.m.units {
 		for _, p := range patterns {
 			if ok, _ := path.Match(p, name); ok {
-				out = append(out, listed{Name: name, Path: "/", JobPath: "/"})
+				out = append(out, x.m.listed(name))
 			}
 		}
 	}
 	return out, nil
+}
+
+func (x methods) ListUnitsByNames(names []string) ([]listed, *dbus.Error) {
+	x.m.answer("ListUnitsByNames")
+	x.m.mu.Lock()
+	defer x.m.mu.Unlock()
+	out := []listed{}
+	for _, name := range names {
+		out = append(out, x.m.listed(name))
+	}
+	return out, nil
+}
+
+func (m *fakeManager) listed(name string) listed {
+	l := listed{Name: name, LoadState: "not-found", ActiveState: "inactive", SubState: "dead", Path: "/", JobPath: "/"}
+	u := m.units[name]
+	if u == nil {
+		return l
+	}
+	l.Description, l.LoadState = u["Description"].(string), u["LoadState"].(string)
+	l.ActiveState, l.SubState = u["ActiveState"].(string), u["SubState"].(string)
+	l.JobID = u["Job"].(job).ID
+	return l
+}
+
+func (x methods) Get(msg dbus.Message, _, property string) (dbus.Variant, *dbus.Error) {
+	object, _ := msg.Headers[dbus.FieldPath].Value().(dbus.ObjectPath)
+	x.m.answer("Get " + property)
+	x.m.mu.Lock()
+	defer x.m.mu.Unlock()
+	for name, u := range x.m.units {
+		if path.Base(string(object)) == sd.PathBusEscape(name) {
+			return dbus.MakeVariant(u[property]), nil
+		}
+	}
+	return dbus.MakeVariant(uint64(0)), nil
 }
 
 func (x methods) GetAll(msg dbus.Message, _ string) (map[string]dbus.Variant, *dbus.Error) {
@@ -201,7 +240,9 @@ func (x methods) GetAll(msg dbus.Message, _ string) (map[string]dbus.Variant, *d
 		out[k] = dbus.MakeVariant(v)
 	}
 	if name == "" {
-		out["LoadState"] = dbus.MakeVariant("not-found")
+		for k, v := range map[string]string{"LoadState": "not-found", "ActiveState": "inactive", "SubState": "dead"} {
+			out[k] = dbus.MakeVariant(v)
+		}
 	}
 	return out, nil
 }

@@ -55,8 +55,15 @@ func (l *looks) logged(text string) int {
 // watch runs a Watcher until the test ends.
 func watch(t *testing.T, patterns ...string) *looks {
 	t.Helper()
+	return watchEvery(t, 0, 0, patterns...)
+}
+
+// watchEvery is watch with passes more often than in life.
+func watchEvery(t *testing.T, pass time.Duration, whole int, patterns ...string) *looks {
+	t.Helper()
 	l := &looks{t: t, seen: make(chan []api.Unit, 100)}
 	w := &Watcher{Patterns: patterns, Log: slog.New(slog.NewTextHandler(l, nil)), options: alone(t)}
+	w.options.pass, w.options.whole = pass, whole
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -121,7 +128,7 @@ func TestFirstLookShowsAllUnitsWhole(t *testing.T) {
 		InvocationID: "cafe", Restarts: 1, MainPID: 42, Job: 7, ExitCode: 2, ExitStatus: 9,
 		StateChange: time.UnixMicro(1_700_000_000_000_001).UTC(), Started: time.UnixMicro(1_700_000_000_000_000).UTC(),
 	}, {
-		Name: "arasul-missing.service", LoadState: "not-found",
+		Name: "arasul-missing.service", LoadState: "not-found", ActiveState: "inactive", SubState: "dead",
 	}}
 	if diff := cmp.Diff(want, l.next(5*time.Second)); diff != "" {
 		t.Errorf("units (-want +got):\n%s", diff)
@@ -148,6 +155,59 @@ func TestChangeIsSeenAtOnce(t *testing.T) {
 		got := l.next(time.Second)
 		if len(got) != 1 || got[0].Name != name || got[0].ActiveState != "failed" || got[0].Result != "signal" {
 			t.Errorf("seen %+v, want %s failed by a signal", got, name)
+		}
+	}
+}
+
+// Proves HEAL: the pass every ten seconds finds what no signal told of, also a
+// restart that is over, and reads nothing that did not change.
+func TestPassReadsWhatMovedWithoutASignal(t *testing.T) {
+	for name, change := range map[string]map[string]any{
+		"failed":         {"ActiveState": "failed", "SubState": "failed"},
+		"restarted":      {"NRestarts": uint32(2), "StateChangeTimestamp": uint64(1_700_000_000_000_002)},
+		"masked":         {"LoadState": "masked"},
+		"about to start": {"Job": job{8, "/"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newManager(t, testbus.New(t))
+			m.set(metricsUnit, nil, 0)
+			m.set(stickUnit, nil, 0)
+			l := watchEvery(t, 20*time.Millisecond, 1e6, metricsUnit, stickUnit, "arasul-missing.service")
+			before := l.next(5 * time.Second)
+			for range 3 { // which find nothing
+				if diff := cmp.Diff(before, l.next(time.Second)); diff != "" {
+					t.Fatalf("a pass later (-want +got):\n%s", diff)
+				}
+			}
+			if n := m.readsOf(metricsUnit); n != 1 {
+				t.Errorf("read %d times without need", n)
+			}
+			m.set(metricsUnit, change, 0)
+			for diff, begin := "", time.Now(); diff == ""; diff = cmp.Diff(before, l.next(time.Second)) {
+				if time.Since(begin) > 5*time.Second {
+					t.Fatal("not seen")
+				}
+			}
+			if n := m.readsOf(metricsUnit); n != 2 {
+				t.Errorf("read %d times, want once more", n)
+			}
+			if n := m.readsOf(stickUnit); n != 1 {
+				t.Errorf("the other unit was read %d times", n)
+			}
+		})
+	}
+}
+
+// What changes without a change of state shows within a minute.
+func TestEverySixthPassReadsEverything(t *testing.T) {
+	m := newManager(t, testbus.New(t))
+	m.set(metricsUnit, nil, 0)
+	l := watchEvery(t, 100*time.Millisecond, 6, "arasul-*.service")
+	l.next(5 * time.Second)
+	m.set(metricsUnit, map[string]any{"MainPID": uint32(43)}, 0)
+	for pass := 1; l.next(time.Second)[0].MainPID != 43; pass++ {
+		if pass == 6 {
+			t.Fatal("not seen by the sixth pass")
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/arasul/arasul/pkg/api"
 )
 
-// PassInterval is how often all units are read even though nothing was
+// PassInterval is how often all units are looked at even though nothing was
 // signalled (spec HEAL: the loop of 10 s).
 const PassInterval = 10 * time.Second
 
@@ -71,6 +71,7 @@ func (w *Watcher) watchOnce(ctx context.Context, seen func(time.Time, []api.Unit
 		return err
 	}
 	defer c.Close()
+	known := map[string]api.Unit{}
 	read := func(names []string) error {
 		units := make([]api.Unit, 0, len(names))
 		for _, name := range names {
@@ -78,33 +79,41 @@ func (w *Watcher) watchOnce(ctx context.Context, seen func(time.Time, []api.Unit
 			if err != nil {
 				return err
 			}
+			known[name] = u
 			units = append(units, u)
 		}
 		seen(time.Now(), units)
 		return nil
 	}
-	pass := func() error {
-		names, err := c.list(ctx, w.Patterns)
+	pass := func(whole bool) error {
+		units, err := c.all(ctx, w.Patterns, known, whole)
 		if err != nil {
 			return err
 		}
-		return read(names)
+		clear(known)
+		for _, u := range units {
+			known[u.Name] = u
+		}
+		seen(time.Now(), units)
+		return nil
 	}
-	if err := pass(); err != nil {
+	if err := pass(true); err != nil {
 		return err
 	}
-	tick := time.NewTicker(PassInterval)
+	o := w.options.orDefault()
+	tick := time.NewTicker(o.pass)
 	defer tick.Stop()
-	for {
+	for n := 1; ; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-c.lost:
 			return errLost
 		case <-tick.C:
-			if err := pass(); err != nil {
+			if err := pass(n%o.whole == 0); err != nil {
 				return err
 			}
+			n++
 		case s := <-c.signals:
 			names, err := w.changed(s, c.signals)
 			if err != nil {
