@@ -261,13 +261,20 @@ func (r *reducer) judgeUnit(inc *Incident) {
 	case !r.well(inc.Unit):
 		r.settle(inc, "failed", "the unit is not up")
 		r.open(inc)
-	case u.Deadline > 0 && !m.Answered.IsZero() && m.Answered.Before(*inc.RecoveredAt) && r.now.Before(inc.RecoveredAt.Add(u.Starting.Std())):
-		inc.Deadline = inc.RecoveredAt.Add(u.Starting.Std()) // or until its probe succeeds
+	case u.Deadline > 0 && !m.Answered.IsZero() && m.Answered.Before(*inc.RecoveredAt) && r.now.Before(r.silence(u, *inc.RecoveredAt)):
+		inc.Deadline = r.silence(u, *inc.RecoveredAt) // until its probe succeeds, or has missed too often
 	default:
 		r.settle(inc, "helped", "")
 		inc.VerifiedAt = &r.now
 		r.close(inc)
 	}
+}
+
+// silence is when the probe of a unit that was started has either succeeded or
+// missed too often, unless nobody looks.
+func (r *reducer) silence(u *UnitPolicy, started time.Time) time.Time {
+	looks := time.Duration(r.p.Down.Misses+1) * (r.p.Down.Every.Std() + u.Deadline.Std())
+	return started.Add(u.Starting.Std() + looks)
 }
 
 // forgive returns the command that makes systemd's back-off and start limit of

@@ -1,0 +1,398 @@
+package heal
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/arasul/arasul/pkg/api"
+)
+
+const (
+	llmUnit      = "arasul-llm.service"
+	n8nUnit      = "arasul-n8n.service"
+	postgresUnit = "arasul-postgres.service"
+	minioUnit    = "arasul-minio.service"
+)
+
+// measured lets readings come in every 5 s for so long.
+func (tr *trace) measured(d time.Duration, values map[string]float64) {
+	tr.t.Helper()
+	for range int(d / (5 * time.Second)) {
+		tr.now = tr.now.Add(5 * time.Second)
+		var readings []api.Reading
+		for _, name := range sortedKeys(values) {
+			metric, of, _ := strings.Cut(name, "/")
+			readings = append(readings, api.Reading{Metric: metric, Of: of, Value: values[name], Time: tr.now})
+		}
+		tr.observe(Observation{Readings: readings})
+	}
+}
+
+// probed lets a unit's probe look so many times, 5 s apart.
+func (tr *trace) probed(unit string, times int, status api.Status) {
+	tr.t.Helper()
+	for range times {
+		tr.now = tr.now.Add(5 * time.Second)
+		tr.observe(Observation{Probes: []api.ProbeResult{{Unit: unit, Status: status, Detail: "no answer", Time: tr.now}}})
+	}
+}
+
+// asked are the commands so far, in short.
+func (tr *trace) asked() (out []string) {
+	for _, c := range tr.commands {
+		out = append(out, strings.TrimSpace(c.Action+" "+strings.TrimSuffix(strings.TrimPrefix(c.Unit, "arasul-"), ".service")))
+	}
+	return out
+}
+
+func (tr *trace) wantAsked(want ...string) {
+	tr.t.Helper()
+	if diff := cmp.Diff(want, tr.asked()); diff != "" {
+		tr.t.Errorf("commands (-want +got):\n%s", diff)
+	}
+}
+
+// about returns the newest incident of a rule.
+func (tr *trace) about(rule string) Incident {
+	tr.t.Helper()
+	for _, inc := range slices.Backward(tr.state.Incidents) {
+		if inc.Rule == rule {
+			return inc
+		}
+	}
+	tr.t.Fatalf("no incident of %s", rule)
+	return Incident{}
+}
+
+func outcomes(inc Incident) (out []string) {
+	for _, a := range inc.Actions {
+		out = append(out, a.Kind+" "+a.Outcome)
+	}
+	return out
+}
+
+// Proves HEAL-2: memory short for two minutes pauses n8n, which resumes when
+// that has been over for long enough. A restart, which destroys the workflows
+// under way, is not the first thing to try.
+func TestMeasureIsTakenBackWhenItIsOver(t *testing.T) {
+	tr := newTrace(t)
+	full, fine := map[string]float64{"memory_ratio": 0.95}, map[string]float64{"memory_ratio": 0.5}
+	tr.measured(2*time.Minute, full)
+	tr.wantAsked()
+	tr.measured(15*time.Second, full)
+	tr.wantAsked("pause n8n")
+	tr.done("")
+	tr.measured(15*time.Second, fine)
+	if inc := tr.about("memory-overload"); inc.State != api.IncidentHolding || inc.Actions[0].Outcome != "helped" {
+		t.Fatalf("%s, actions %v", inc.State, outcomes(inc))
+	}
+	tr.measured(110*time.Second, fine)
+	tr.wantAsked("pause n8n")
+	tr.measured(15*time.Second, fine)
+	tr.wantAsked("pause n8n", "resume n8n")
+	tr.done("")
+	if inc := tr.about("memory-overload"); inc.State != api.IncidentResolved || len(inc.Measures) > 0 {
+		t.Errorf("%s, measures %v", inc.State, inc.Measures)
+	}
+}
+
+func TestMeasureThatDoesNotHelpStaysWhileTheNextIsTried(t *testing.T) {
+	tr := newTrace(t)
+	full, fine := map[string]float64{"memory_ratio": 0.95}, map[string]float64{"memory_ratio": 0.5}
+	tr.measured(3*time.Minute, full)
+	tr.done("")
+	tr.measured(2*time.Minute, full)
+	tr.wantAsked("pause n8n", "restart n8n")
+	tr.done("")
+	tr.measured(30*time.Second, fine)
+	tr.measured(2*time.Minute, fine)
+	tr.wantAsked("pause n8n", "restart n8n", "resume n8n")
+	tr.done("")
+	want := []string{"pause failed", "restart helped", "resume undone"}
+	if diff := cmp.Diff(want, outcomes(tr.about("memory-overload"))); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+}
+
+func TestMeasureThatCannotBeTakenBackIsTriedAgain(t *testing.T) {
+	tr := newTrace(t)
+	fine := map[string]float64{"heat_celsius": 50}
+	tr.measured(2*time.Minute, map[string]float64{"heat_celsius": 84})
+	tr.done("")
+	tr.measured(6*time.Minute, fine)
+	for range undoTries {
+		tr.done("the daemon is away")
+		tr.measured(70*time.Second, fine)
+	}
+	if n := len(tr.commands); n > undoTries+2 {
+		t.Errorf("%d commands: %v", n, tr.asked())
+	}
+	if tr.state.Running != nil {
+		tr.done("the daemon is away")
+	}
+	inc := tr.about("heat")
+	if inc.Open() || !strings.Contains(inc.Detail, "uncap-clocks did not succeed: the daemon is away") {
+		t.Errorf("%s: %s", inc.State, inc.Detail)
+	}
+}
+
+// Proves HEAL-2: what the healer stopped is no operator's stop, and who starts
+// it again meanwhile wants it to run.
+func TestUnitThatWasStoppedForHeat(t *testing.T) {
+	for _, meanwhile := range []bool{false, true} {
+		t.Run(fmt.Sprintf("started by somebody meanwhile %t", meanwhile), func(t *testing.T) {
+			tr := newTrace(t)
+			tr.policy.Rules = slices.DeleteFunc(slices.Clone(tr.policy.Rules), func(r Rule) bool { return r.Name != "heat-critical" })
+			fine := map[string]float64{"heat_celsius": 50}
+			tr.measured(time.Minute, map[string]float64{"heat_celsius": 95})
+			tr.wantAsked("stop llm")
+			tr.see(llmUnit, func(u *api.Unit) { u.ActiveState, u.SubState, u.Result = "inactive", "dead", "success" })
+			tr.done("")
+			tr.measured(time.Minute, fine)
+			if meanwhile {
+				tr.start(llmUnit)
+			}
+			tr.measured(6*time.Minute, fine)
+			if meanwhile {
+				tr.wantAsked("stop llm")
+			} else {
+				tr.wantAsked("stop llm", "start llm")
+				tr.start(llmUnit)
+				tr.done("")
+			}
+			if inc := tr.about("heat-critical"); inc.Open() {
+				t.Errorf("still %s", inc.State)
+			}
+		})
+	}
+}
+
+// Proves HEAL-5: no action on what an operator stopped.
+func TestRuleLeavesAUnitAloneThatAnOperatorStopped(t *testing.T) {
+	tr := newTrace(t)
+	tr.see(llmUnit, func(u *api.Unit) { u.ActiveState, u.SubState, u.Result = "inactive", "dead", "success" })
+	tr.measured(time.Hour, map[string]float64{"cpu_ratio": 1, "heat_celsius": 88})
+	for _, c := range tr.commands {
+		if c.Unit == llmUnit {
+			t.Errorf("%s of a unit that an operator stopped", c.Action)
+		}
+	}
+}
+
+// Proves HEAL-1 and HEAL-9: three failed checks in a row make a unit down that
+// runs; one or two do not.
+func TestUnitThatDoesNotAnswerIsRestarted(t *testing.T) {
+	tr := newTrace(t)
+	tr.probed(minioUnit, 3, api.Up)
+	tr.wait(time.Minute)
+	tr.probed(minioUnit, 2, api.Down)
+	tr.probed(minioUnit, 1, api.Up)
+	tr.probed(minioUnit, 2, api.Down)
+	tr.probed(minioUnit, 3, api.Unknown)
+	tr.probed(minioUnit, 1, api.Degraded)
+	tr.wantAsked()
+	tr.probed(minioUnit, 3, api.Down)
+	tr.wantAsked("restart minio")
+	if inc := tr.incident(); inc.Fault != api.Unresponsive || !inc.FaultAt.Equal(tr.now.Add(-10*time.Second)) {
+		t.Errorf("%s at %s", inc.Fault, inc.FaultAt)
+	}
+	tr.start(minioUnit)
+	tr.done("")
+	tr.probed(minioUnit, 5, api.Down) // it may take 30 s to start
+	tr.want(api.IncidentVerifying, ActionRestart)
+	tr.probed(minioUnit, 1, api.Up)
+	tr.want(api.IncidentResolved, ActionRestart)
+}
+
+func TestUnitThatDoesNotAnswerAfterARestartIsStoppedAndStarted(t *testing.T) {
+	tr := newTrace(t)
+	tr.probed(minioUnit, 1, api.Up)
+	tr.probed(minioUnit, 3, api.Down)
+	tr.start(minioUnit)
+	tr.done("")
+	tr.probed(minioUnit, 9, api.Down)
+	tr.wantAsked("restart minio", "stop-start minio")
+}
+
+// Proves HEAL-5: dependency first. What needs a database that is down is not
+// touched until that is well again, and then has a moment to recover by itself.
+func TestTroubleOfAnotherIsSuppressed(t *testing.T) {
+	tr := newTrace(t)
+	tr.fail(postgresUnit, "exit-code")
+	tr.fail(n8nUnit, "exit-code")
+	tr.wantAsked("restart postgres")
+	tr.done("job failed")
+	tr.wait(time.Second)
+	inc := tr.state.openIncident(downRule, n8nUnit)
+	if inc.State != api.IncidentSuppressed || inc.Cause != postgresUnit {
+		t.Fatalf("n8n is %s because of %q", inc.State, inc.Cause)
+	}
+	tr.wait(4 * time.Second)
+	tr.wantAsked("restart postgres", "stop-start postgres")
+	tr.start(postgresUnit)
+	tr.done("")
+	tr.wait(4 * time.Second)
+	tr.wantAsked("restart postgres", "stop-start postgres")
+	tr.wait(time.Second)
+	tr.wantAsked("restart postgres", "stop-start postgres", "restart n8n")
+	if inc := tr.state.openIncident(downRule, n8nUnit); inc.Cause != "" {
+		t.Errorf("still because of %q", inc.Cause)
+	}
+}
+
+// Proves HEAL-3: three service failures in ten minutes are a hard restart of
+// the application services that run.
+func TestServicesThatCannotBeRepairedAreRestartedTogether(t *testing.T) {
+	tr := newTrace(t)
+	tr.see("arasul-embeddings.service", func(u *api.Unit) { u.ActiveState, u.SubState = "inactive", "dead" })
+	tr.fail(minioUnit, "exit-code")
+	for range 2 {
+		tr.done("job failed")
+		tr.wait(5 * time.Second)
+	}
+	tr.wait(5 * time.Second)
+	tr.wantAsked("restart minio", "stop-start minio", "hard-restart")
+	want := []string{minioUnit, llmUnit, "arasul-dashboard.service", n8nUnit}
+	if diff := cmp.Diff(want, tr.commands[2].Units); diff != "" {
+		t.Errorf("units (-want +got):\n%s", diff)
+	}
+	tr.done("")
+	tr.start(minioUnit)
+	tr.wait(5 * time.Second)
+	if inc := tr.state.Incidents[0]; inc.Open() {
+		t.Errorf("%s of minio is %s", inc.Rule, inc.State)
+	}
+	tr.wait(2 * time.Minute)
+	if inc := tr.about("services-failing"); inc.State != api.IncidentResolved || inc.Actions[0].Outcome != "helped" {
+		t.Errorf("%s, %v", inc.State, outcomes(inc))
+	}
+	tr.wait(10 * time.Minute)
+	tr.wantAsked("restart minio", "stop-start minio", "hard-restart") // the failures before are settled
+}
+
+// Proves HEAL-5: what helped twice and did not last is struck off.
+func TestActionThatDoesNotLastIsStruckOff(t *testing.T) {
+	tr := newTrace(t)
+	for range 3 {
+		tr.fail(metricsUnit, "exit-code")
+		tr.start(metricsUnit)
+		tr.done("")
+		tr.wait(5 * time.Second)
+		tr.wait(4 * time.Minute)
+	}
+	tr.wantAsked("restart metrics", "restart metrics", "stop-start metrics")
+	if a := tr.about(downRule).Actions[0]; a.Kind != ActionRestart || a.Outcome != "refused" || !strings.HasPrefix(a.Error, "struck off") {
+		t.Errorf("first action %+v", a)
+	}
+	tr.wait(2 * time.Hour)
+	tr.fail(metricsUnit, "exit-code")
+	tr.wantAsked("restart metrics", "restart metrics", "stop-start metrics", "restart metrics")
+}
+
+// Proves HEAL-5: too much in too short a time opens the breaker, which stays
+// open until time or an operator closes it.
+func TestBreakerStopsAHealerThatDoesTooMuch(t *testing.T) {
+	for _, reset := range []bool{false, true} {
+		tr := newTrace(t)
+		tr.policy.Breaker.Actions = 3
+		for _, unit := range []string{metricsUnit, "arasul-gpu.service", "arasul-mdns.service", "arasul-proxy.service"} {
+			tr.fail(unit, "exit-code")
+			if tr.state.Running != nil {
+				tr.start(unit)
+				tr.done("")
+			}
+		}
+		tr.wantAsked("restart metrics", "restart gpu", "restart mdns")
+		if tr.state.Breaker.Until.IsZero() {
+			t.Fatal("the breaker is closed")
+		}
+		if reset {
+			tr.wait(time.Minute)
+			tr.observe(Observation{ResetBreaker: true})
+		} else {
+			tr.wait(59 * time.Minute)
+			tr.wantAsked("restart metrics", "restart gpu", "restart mdns")
+			tr.wait(time.Minute)
+		}
+		tr.wantAsked("restart metrics", "restart gpu", "restart mdns", "restart proxy")
+	}
+}
+
+// Proves HEAL-5: the updater's lease keeps hands off, and ends by itself.
+func TestLeaseKeepsHandsOff(t *testing.T) {
+	tr := newTrace(t)
+	tr.observe(Observation{Lease: &api.Lease{Holder: "updater", Until: tr.now.Add(24 * time.Hour)}})
+	if until := tr.state.Lease.Until; !until.Equal(tr.now.Add(longestLease)) {
+		t.Errorf("the lease lasts until %s", until)
+	}
+	tr.fail(metricsUnit, "exit-code")
+	tr.wait(59 * time.Minute)
+	tr.wantAsked()
+	tr.wait(time.Minute)
+	tr.wantAsked("restart metrics")
+	tr.done("job failed")
+	tr.observe(Observation{Lease: &api.Lease{Holder: "updater", Until: tr.now.Add(time.Hour)}})
+	tr.wait(time.Minute)
+	tr.wantAsked("restart metrics")
+	tr.observe(Observation{Lease: &api.Lease{Holder: "updater", Until: tr.now}})
+	tr.wantAsked("restart metrics", "stop-start metrics")
+}
+
+// Proves HEAL-2: a machine that has just booted is busy and warm.
+func TestNothingMeasuredCountsRightAfterABoot(t *testing.T) {
+	tr := newTrace(t)
+	tr.observe(Observation{Boot: "a", Uptime: 10 * time.Second})
+	tr.measured(105*time.Second, map[string]float64{"disk_ratio": 0.99})
+	tr.wantAsked()
+	tr.measured(10*time.Second, map[string]float64{"disk_ratio": 0.99})
+	tr.wantAsked("cleanup")
+}
+
+func TestIncidentThatNothingMeasuresAnyMoreEnds(t *testing.T) {
+	tr := newTrace(t)
+	tr.measured(2*time.Minute, map[string]float64{"heat_celsius": 84})
+	tr.wantAsked("cap-clocks")
+	tr.done("")
+	tr.wait(11 * time.Minute)
+	tr.wantAsked("cap-clocks", "uncap-clocks")
+	tr.done("")
+	if inc := tr.about("heat"); inc.Open() || !strings.Contains(inc.Detail, "nothing measures it any more") {
+		t.Errorf("%s: %s", inc.State, inc.Detail)
+	}
+}
+
+func TestRuleWithoutALadderIsOnlyReported(t *testing.T) {
+	tr := newTrace(t)
+	tr.observe(Observation{Kernel: []api.KernelEvent{{Kind: api.KernelFilesystemError}}})
+	if inc := tr.about("filesystem-errors"); inc.State != api.IncidentExhausted || inc.Class != api.ClassCritical {
+		t.Fatalf("%s, class %s", inc.State, inc.Class)
+	}
+	tr.wait(11 * time.Minute)
+	if inc := tr.about("filesystem-errors"); inc.Open() {
+		t.Errorf("eleven minutes later: %s", inc.State)
+	}
+	tr.wantAsked()
+}
+
+// Proves HEAL-5: systemd's back-off begins anew after ten healthy minutes, once
+// a run.
+func TestRestartsAreForgivenAfterHealthyMinutes(t *testing.T) {
+	tr := newTrace(t)
+	tr.crash(metricsUnit)
+	tr.restarted(metricsUnit)
+	tr.wait(9*time.Minute + 59*time.Second)
+	tr.wantAsked()
+	tr.wait(time.Second)
+	tr.wantAsked("forget-failures metrics")
+	tr.observe(Observation{Result: &Result{}})
+	if tr.state.Running != nil {
+		t.Fatal("still under way")
+	}
+	tr.wait(time.Hour)
+	tr.wantAsked("forget-failures metrics")
+}
