@@ -411,7 +411,10 @@ func (h *Healer) log(before *Incident, inc Incident) {
 	if before != nil && before.State == inc.State {
 		return
 	}
-	attrs := []any{"incident", inc.ID, "rule", inc.Rule, "unit", inc.Unit}
+	attrs := []any{"incident", inc.ID, "rule", inc.Rule}
+	if inc.Unit != "" {
+		attrs = append(attrs, "unit", inc.Unit)
+	}
 	switch inc.State {
 	case api.IncidentOpen:
 		f := inc.Failures[len(inc.Failures)-1]
@@ -428,7 +431,10 @@ func (h *Healer) log(before *Incident, inc Incident) {
 	case api.IncidentResolved:
 		h.o.Log.Info("incident resolved", append(attrs, "duration", inc.ClosedAt.Sub(inc.FaultAt))...)
 	case api.IncidentExhausted:
-		h.o.Log.Error("nothing left to try for now", append(attrs, "attempt", len(inc.Actions))...)
+		if a := last(&inc); a != nil {
+			attrs = append(attrs, "attempt", a.Attempt, "err", a.Error)
+		}
+		h.o.Log.Error("nothing left to try for now", append(attrs, "reason", inc.Detail)...)
 	}
 }
 
