@@ -89,6 +89,7 @@ type Incident struct {
 	Deadline  time.Time `json:"deadline,omitzero"`   // when the present state is judged
 	Revision  uint64    `json:"revision"`            // grows with every change
 	NotBefore time.Time `json:"not_before,omitzero"` // no action earlier than this
+	Came      time.Time `json:"came,omitzero"`       // when the healer saw the unit up again; RecoveredAt is systemd's time
 	Judged    time.Time `json:"judged,omitzero"`     // events before that are answered
 	Measures  []Measure `json:"measures,omitempty"`  // what is yet to be taken back, oldest first
 }

@@ -145,7 +145,7 @@ func (r *reducer) probe(result api.ProbeResult) {
 		r.open(r.fault(result.Unit, f, inc)) // systemd does nothing about it
 	case m.Misses == 0 && inc != nil:
 		r.up(inc, result.Time)
-		if !r.now.Before(inc.RecoveredAt.Add(r.p.Down.Verify.Std())) {
+		if !r.now.Before(inc.Came.Add(r.p.Down.Verify.Std())) {
 			r.judgeUnit(inc)
 		}
 	}
@@ -177,7 +177,7 @@ func (r *reducer) up(inc *Incident, since time.Time) {
 	if inc.State == api.IncidentVerifying {
 		return
 	}
-	inc.RecoveredAt = &since
+	inc.RecoveredAt, inc.Came = &since, r.now
 	r.enter(inc, api.IncidentVerifying, r.p.Down.Verify.Std())
 }
 
@@ -218,7 +218,7 @@ func (r *reducer) finishUnit(inc *Incident, problem string) {
 		if a := last(inc); a != nil {
 			a.FinishedAt = &r.now
 		}
-		inc.RecoveredAt = &r.now
+		inc.RecoveredAt, inc.Came = &r.now, r.now
 		r.enter(inc, api.IncidentVerifying, r.p.Down.Verify.Std())
 	}
 }
@@ -261,8 +261,8 @@ func (r *reducer) judgeUnit(inc *Incident) {
 	case !r.well(inc.Unit):
 		r.settle(inc, "failed", "the unit is not up")
 		r.open(inc)
-	case u.Deadline > 0 && !m.Answered.IsZero() && m.Answered.Before(*inc.RecoveredAt) && r.now.Before(r.silence(u, *inc.RecoveredAt)):
-		inc.Deadline = r.silence(u, *inc.RecoveredAt) // until its probe succeeds, or has missed too often
+	case u.Deadline > 0 && !m.Answered.IsZero() && m.Answered.Before(inc.Came) && r.now.Before(r.silence(u, inc.Came)):
+		inc.Deadline = r.silence(u, inc.Came) // until its probe succeeds, or has missed too often
 	default:
 		r.settle(inc, "helped", "")
 		inc.VerifiedAt = &r.now
