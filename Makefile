@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.tools:/usr/local/go/bin:$(PATH)
 SOURCES := $(shell git ls-files cmd pkg migrations debian systemd udev logrotate go.mod go.sum)
 WEB     := $(shell git ls-files web)
 
-.PHONY: help run test check deb install bench clean generate
+.PHONY: help run test check deb install soak bench clean generate
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -47,6 +47,11 @@ $(DEB): $(SOURCES) $(PAGE)
 install: deb ## install the package on this machine, which must run systemd
 	@[ -d /run/systemd/system ] || { echo "this machine does not run systemd; try: make run" >&2; exit 1; }
 	apt-get install -y --allow-downgrades ./$(DEB)
+
+soak: ## an hour of full load without an action that was not needed (SOAK=10m: shorter)
+	@scripts/deps run
+	@$(MAKE) --no-print-directory $(DEB)
+	ARASUL_DEB=$(CURDIR)/$(DEB) ARASUL_SOAK=$(or $(SOAK),1h) go test -count=1 -v -timeout 0 -tags machine ./scripts/proof/ -run TestFullLoad
 
 bench: ## measure what docs/figures.md says
 	@scripts/deps
