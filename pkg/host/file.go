@@ -68,6 +68,13 @@ func (f *file) read(buf *buffer) ([]byte, error) {
 	}
 }
 
+// readOnce returns a file that is not worth keeping open.
+func readOnce(root, path string, buf *buffer) ([]byte, error) {
+	f := newFile(root, path)
+	defer f.close()
+	return f.read(buf)
+}
+
 func (f *file) close() {
 	if f.fd >= 0 {
 		_ = unix.Close(f.fd) // it was only read

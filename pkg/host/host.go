@@ -164,10 +164,14 @@ func adjacent(mono, wall, interval time.Duration) bool {
 // collectSensors fills what a machine may lack. The values share one
 // allocation.
 func (s *Sampler) collectSensors(out *api.Sample, now time.Time) {
-	values := new([4]float64)
+	values := new([5]float64)
 	if t, ok := s.thermal.hottest(&s.buf, now); ok {
 		values[0] = t
 		out.TemperatureCelsius = &values[0]
+	}
+	if t, ok := s.thermal.passive(); ok {
+		values[4] = t
+		out.TripCelsius = &values[4]
 	}
 	fields := [3]**float64{&out.PressureCPURatio, &out.PressureMemoryRatio, &out.PressureIORatio}
 	for i, f := range s.pressure {

@@ -165,13 +165,54 @@ func TestZoneThatAppearsLateIsFound(t *testing.T) {
 	}
 }
 
+// The kernel has the zones of a Jetson slow the board down at 99 °C; tj, tboard
+// and tdiode only switch it off. Whether a zone has power does not matter.
+func TestLowestPassiveTripPoint(t *testing.T) {
+	root := tree(t, "orin")
+	s := sampler(t, root)
+	now := time.Now()
+	got := mustSample(t, s, now)
+	if got.TripCelsius == nil {
+		t.Fatal("no trip point")
+	}
+	near(t, "trip point", *got.TripCelsius, 99)
+
+	// It is read anew with the list of zones, not before.
+	edit(t, root, "sys/class/thermal/thermal_zone5/trip_point_0_temp", "99000", "95500")
+	near(t, "trip point", *mustSample(t, s, now.Add(5*time.Second)).TripCelsius, 99)
+	near(t, "trip point", *mustSample(t, s, now.Add(time.Minute)).TripCelsius, 95.5)
+}
+
+func TestTripPointThatCannotBeIsPassedOver(t *testing.T) {
+	for name, text := range map[string]string{
+		"not set": "0\n", "absolute zero": "-274000\n", "beyond what a board bears": "150001\n", "odd": "hot\n", "empty": "",
+	} {
+		root := tree(t, "orin")
+		zones, err := filepath.Glob(filepath.Join(root, "sys/class/thermal/*/trip_point_0_temp"))
+		if err != nil || len(zones) != 11 {
+			t.Fatal(zones, err)
+		}
+		for _, file := range zones {
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := mustSample(t, sampler(t, root), time.Now()); got.TripCelsius != nil {
+			t.Errorf("%s: %v", name, *got.TripCelsius)
+		}
+	}
+}
+
 // A zone without power answers EAGAIN, and a read that waits for it to become
 // readable waits for ever. A FIFO that somebody holds open for writing answers
 // the same, and os.ReadFile hangs on it.
 func TestSleepingSensorDoesNotHang(t *testing.T) {
 	root := tree(t, "orin")
-	for _, zone := range []string{"thermal_zone2", "thermal_zone3", "thermal_zone4"} {
-		path := filepath.Join(root, "sys/class/thermal", zone, "temp")
+	if err := os.Remove(filepath.Join(root, "sys/class/thermal/thermal_zone2/trip_point_0_temp")); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"thermal_zone2/temp", "thermal_zone2/trip_point_0_temp", "thermal_zone3/temp", "thermal_zone4/temp"} {
+		path := filepath.Join(root, "sys/class/thermal", file)
 		if err := unix.Mkfifo(path, 0o600); err != nil {
 			t.Fatal(err)
 		}
