@@ -16,6 +16,7 @@
 //	           daemon       the life of a process under systemd
 //	           host         /proc and /sys
 //	           jetson       the GPU of a Jetson, in sysfs
+//	           kernel       the kernel's log and its alarms
 //	           mdns         avahi, or zeroconf without it
 //	           nvml         GPUs through NVIDIA's library
 //	           ollama       the models in Ollama: seen, unloaded, loaded again
