@@ -14,6 +14,7 @@
 //	edges      bus          D-Bus; below it Healer1 and Gpu1, both ends of each
 //	           client       HTTP over unix sockets
 //	           daemon       the life of a process under systemd
+//	           disk         room on the file system, and a reserve
 //	           host         /proc and /sys
 //	           jetson       the GPU of a Jetson, in sysfs
 //	           kernel       the kernel's log and its alarms
