@@ -20,5 +20,6 @@ func commandLine(args []string) int {
 		Dashboard: client.New(dashboardSocket),
 		Healer:    healer1.Client{},
 		Database:  database{},
+		Disk:      diskSpace{},
 	}, args)
 }

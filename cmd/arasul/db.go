@@ -7,11 +7,14 @@ import (
 	"syscall"
 
 	"github.com/arasul/arasul/migrations"
+	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/config"
+	"github.com/arasul/arasul/pkg/disk"
 	"github.com/arasul/arasul/pkg/postgres"
 )
 
-// database are the steps that arasul-postgres.service and arasul-db.service run.
+// database are the steps that arasul-postgres.service, arasul-db.service and
+// arasul-vacuum.service run.
 type database struct{}
 
 func (database) Init() error {
@@ -26,4 +29,12 @@ func (database) Provision(cfg *config.Config) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return postgres.Provision(ctx, postgres.ProvisionOptions{Database: cfg.Database, Migrations: migrations.FS})
+}
+
+func (database) Vacuum(ctx context.Context, cfg *config.Config, freeSpace bool) (api.Vacuum, error) {
+	o := postgres.VacuumOptions{Database: cfg.Database}
+	if freeSpace && cfg.Database.DSN == "" { // another server's disk is not ours to judge
+		o.Full = disk.Full
+	}
+	return postgres.Vacuum(ctx, o)
 }

@@ -38,11 +38,15 @@ type Healer interface {
 	SetMaintenance(ctx context.Context, on bool) error
 }
 
-// Database are the steps that units run to bring the database up.
+// Database are the steps that units run to bring the database up and to keep it
+// small.
 type Database interface {
 	Init() error
 	Exec() error
 	Provision(cfg *config.Config) error
+	// Vacuum gives room back; freeSpace: days of samples too, while the disk is
+	// full.
+	Vacuum(ctx context.Context, cfg *config.Config, freeSpace bool) (api.Vacuum, error)
 }
 
 // Env is the world as a command sees it.
@@ -51,6 +55,7 @@ type Env struct {
 	Dashboard      Dashboard
 	Healer         Healer
 	Database       Database
+	Disk           Disk
 }
 
 // commands is the whole command line, as kong reads it.
@@ -68,11 +73,16 @@ type commands struct {
 		Check configCheckCmd `cmd:"" help:"Check the configuration file. Exits with 78 when it is refused."`
 		Show  configShowCmd  `cmd:"" help:"Print the configuration in force, defaults included."`
 	} `cmd:"" name:"config" help:"Check and show the configuration."`
+	Disk struct {
+		Clean   diskCleanCmd   `cmd:"" help:"Remove caches, old logs and, in the end, old samples until the disk is less than 85 % full. Exits with 1 when that failed."`
+		Reserve diskReserveCmd `cmd:"" hidden:"" help:"Set a reserve aside for the day when the disk is full, if there is room."`
+	} `cmd:"" help:"Make room on the disk."`
 	DB struct {
 		Init      dbInitCmd      `cmd:"" help:"Create and configure the data directory."`
 		Exec      dbExecCmd      `cmd:"" help:"Become the database server."`
 		Provision dbProvisionCmd `cmd:"" help:"Create roles and database, migrate the schema."`
-	} `cmd:"" name:"db" hidden:"" help:"Steps of arasul-postgres.service and arasul-db.service."`
+		Vacuum    dbVacuumCmd    `cmd:"" help:"Give back what deleted rows have left."`
+	} `cmd:"" name:"db" hidden:"" help:"Steps of arasul-postgres.service, arasul-db.service and arasul-vacuum.service."`
 }
 
 // exit is an error that only carries a code: everything was said already.

@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 //	# a comment
 //	@dashboard critical     the dashboard answers testdata/dashboard/critical
 //	@healer busy            the healer answers testdata/healer/busy
+//	@disk full              a clean-up comes to testdata/disk/full.json
 //	$ arasul status         what is typed, and indented its output,
 //		CRITICAL  box …
 //		2> a line of standard error
@@ -86,6 +87,8 @@ func play(t *testing.T, script string) string {
 			env.Dashboard = newDashboard(t, filepath.Join(run, rest+".sock"), filepath.Join("testdata/dashboard", rest))
 		case "@healer":
 			env.Healer = &healer{dir: filepath.Join("testdata/healer", rest)}
+		case "@disk":
+			env.Disk = disk{filepath.Join("testdata/disk", rest+".json")}
 		case "$":
 			var stdout, stderr bytes.Buffer
 			env.Stdout, env.Stderr = &stdout, &stderr
@@ -164,6 +167,30 @@ func readJSON(path string, v any) error {
 	return d.Decode(v)
 }
 
+// disk answers what lies in a file; without one nothing can be measured.
+type disk struct{ path string }
+
+func (d disk) Clean(_ context.Context, dryRun bool) (r api.DiskCleanup, err error) {
+	if err := readJSON(d.path, &r); err != nil {
+		return r, err
+	}
+	if r.DryRun != dryRun {
+		return r, errors.New("this is not what was asked for")
+	}
+	return r, nil
+}
+
+func (d disk) Reserve() (bytes uint64, why string, err error) {
+	r, err := d.Clean(context.Background(), false)
+	if err != nil {
+		return 0, "", err
+	}
+	if !r.Reached {
+		return 0, "the file system is too full", nil
+	}
+	return 256 << 20, "", nil
+}
+
 // database has no server.
 type database struct{}
 
@@ -171,6 +198,17 @@ func (database) Init() error { return nil }
 func (database) Exec() error { return errors.New("there is no server here") }
 func (database) Provision(c *config.Config) error {
 	return fmt.Errorf("there is no server at %s", c.Database.DSN)
+}
+func (database) Vacuum(_ context.Context, c *config.Config, freeSpace bool) (v api.Vacuum, err error) {
+	if c.Database.DSN == "" {
+		return v, errors.New("there is no server")
+	}
+	v.Tables = []api.VacuumedTable{{Table: "samples_20261122", BeforeBytes: 21_000_000, AfterBytes: 20_400_000, DeadBefore: 120, Duration: 0.034},
+		{Table: "service_units", BeforeBytes: 8192, AfterBytes: 8192, Error: "in use"}}
+	if freeSpace {
+		v.Dropped, v.KeptDays = 4, 5
+	}
+	return v, errors.New("vacuuming service_units: in use")
 }
 
 // What the dashboard answers in the scripts is what the API has.

@@ -97,13 +97,18 @@ func (d *Dashboard) FollowHealerStatus(ctx context.Context, healer Healer) error
 	}
 }
 
+// chores are units that run when there is something to do, and are gone after
+// it. What came of them is in the incident, or the terminal, that asked for them.
+var chores = []string{"arasul-cleanup.service", "arasul-prune.service", "arasul-reserve.service", "arasul-vacuum.service"}
+
 // FollowUnits watches our units until ctx ends and shows them in the order of
-// their names. Instances of a template, such as one USB stick, are no services.
+// their names. Instances of a template, such as one USB stick, are no services,
+// nor are chores.
 func (d *Dashboard) FollowUnits(ctx context.Context, units Units) error {
 	services := map[string]api.Service{}
 	return units.Watch(ctx, func(_ time.Time, seen []api.Unit) {
 		for _, u := range seen {
-			if !strings.Contains(u.Name, "@") {
+			if !strings.Contains(u.Name, "@") && !slices.Contains(chores, u.Name) {
 				services[u.Name] = heal.Service(u)
 			}
 		}

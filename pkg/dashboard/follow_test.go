@@ -232,3 +232,27 @@ func TestQueryOutlivesItsClient(t *testing.T) {
 		}
 	})
 }
+
+// unitsOnce are seen once.
+type unitsOnce []api.Unit
+
+func (u unitsOnce) Watch(ctx context.Context, seen func(time.Time, []api.Unit)) error {
+	seen(time.Now(), u)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A clean-up that failed is no service that is down.
+func TestChoresAndSticksAreNoServices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDashboard(t, Options{Interval: time.Hour})
+		var all unitsOnce
+		for _, name := range []string{"arasul-metrics.service", "arasul-usb@sda1.service", "arasul-cleanup.service", "arasul-vacuum.service"} {
+			all = append(all, api.Unit{Name: name, LoadState: "loaded", ActiveState: "failed"})
+		}
+		follow(t, func(ctx context.Context) error { return d.FollowUnits(ctx, all) })
+		if got := d.seen.Services; len(got) != 1 || got[0].Unit != "arasul-metrics.service" {
+			t.Errorf("services %+v", got)
+		}
+	})
+}
