@@ -51,7 +51,7 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Boot:   id,
 		Booted: since,
 		Eyes:   &systemd.Watcher{Patterns: policy.UnitNames(), Log: d.Log},
-		Senses: map[string]heal.Sense{"machine": eye.watch},
+		Senses: senses(eye, d.Log),
 		Probes: probes(db, llm, embeddings, eye.hasGPU.Load),
 		Hands:  hands(units, map[string]*ollama.Client{"arasul-llm.service": llm, "arasul-embeddings.service": embeddings}),
 		Spool:  onDisk,

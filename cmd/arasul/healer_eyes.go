@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -11,8 +14,10 @@ import (
 
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/client"
+	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/heal"
 	"github.com/arasul/arasul/pkg/host"
+	"github.com/arasul/arasul/pkg/kernel"
 	"github.com/arasul/arasul/pkg/ollama"
 	"github.com/arasul/arasul/pkg/postgres"
 	"github.com/arasul/arasul/pkg/probe"
@@ -72,6 +77,48 @@ func (m *machine) lookAtGPUs(ctx context.Context) *api.GPUStatus {
 	}
 	m.hasGPU.Store(len(s.GPUs) > 0)
 	return &s
+}
+
+// senses are what the healer notices by itself. A machine may lack any of them:
+// a container has no kernel log, an old kernel asks more for its alarms than we have.
+func senses(eye *machine, log *slog.Logger) map[string]heal.Sense {
+	ear := kernel.Log{File: daemon.File("kmsg")}
+	return map[string]heal.Sense{
+		"machine": eye.watch,
+		"kernel log": lenient("kernel log", log, func(ctx context.Context, report func(heal.Observation)) error {
+			return ear.Watch(ctx, func(e api.KernelEvent) {
+				report(heal.Observation{At: time.Now(), Kernel: []api.KernelEvent{e}})
+			})
+		}),
+		"memory pressure": lenient("memory pressure", log, eye.alarm("/proc/pressure/memory")),
+		"io pressure":     lenient("io pressure", log, eye.alarm("/proc/pressure/io")),
+	}
+}
+
+// lenient is a sense that may be missing.
+func lenient(name string, log *slog.Logger, sense heal.Sense) heal.Sense {
+	return func(ctx context.Context, report func(heal.Observation)) error {
+		err := sense(ctx, report)
+		if errors.Is(err, kernel.ErrAbsent) || errors.Is(err, kernel.ErrNotAllowed) || errors.Is(err, fs.ErrPermission) {
+			log.Info("this machine lacks a sense", "reason", name, "err", err)
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return err
+	}
+}
+
+// alarm makes the machine be looked at as soon as work waits for a tenth of two
+// seconds.
+func (m *machine) alarm(path string) heal.Sense {
+	return func(ctx context.Context, _ func(heal.Observation)) error {
+		return kernel.WatchPressure(ctx, path, 200*time.Millisecond, 2*time.Second, func() {
+			select {
+			case m.early <- struct{}{}:
+			default:
+			}
+		})
+	}
 }
 
 // probes are the looks of HEAL-9, by unit.

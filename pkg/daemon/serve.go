@@ -34,6 +34,17 @@ func Listeners(name string) ([]net.Listener, error) {
 	return named[name], nil
 }
 
+// File returns the file that systemd opened for us under the given
+// FileDescriptorName, or nil.
+func File(name string) *os.File {
+	for _, f := range activation.Files(false) {
+		if f.Name() == name {
+			return f
+		}
+	}
+	return nil
+}
+
 // ListenUnix listens on a new unix socket at path with the given mode. A
 // leftover of an earlier run is replaced; the runtime directory belongs to one
 // unit, so nobody else can be using it.
