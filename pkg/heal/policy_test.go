@@ -131,7 +131,7 @@ func TestBuiltInPolicyIsSound(t *testing.T) {
 			}
 		}
 	}
-	want := map[string]int{"disk-critical": 1, "gpu-fault": 1, "gpu-lost": 0, "critical-repeated": 0}
+	want := map[string]int{"database-lost": 2, "disk-critical": 1, "gpu-fault": 1, "gpu-lost": 0, "critical-repeated": 0}
 	if diff := cmp.Diff(want, reboots); diff != "" {
 		t.Errorf("rules that reboot, and on which rung (-want +got):\n%s", diff)
 	}
