@@ -123,3 +123,23 @@ func TestMachineThatDoesNotGoDownIsNoticed(t *testing.T) {
 		t.Errorf("%+v, %+v", tr.state.Reboots, tr.about("gpu-lost").Actions)
 	}
 }
+
+// A command that was under way when the power failed has ended: nobody will say
+// so, and a healer that waited for it would never do anything again.
+func TestPowerCutEndsTheCommandUnderWay(t *testing.T) {
+	tr := newTrace(t)
+	tr.observe(Observation{Boot: "boot-1", Uptime: time.Hour})
+	tr.fail(metricsUnit, "exit-code")
+	if tr.state.Running == nil {
+		t.Fatal("nothing under way")
+	}
+	tr.boot("boot-2")
+	if tr.state.Running != nil {
+		t.Fatalf("still under way: %+v", tr.state.Running)
+	}
+	tr.start(metricsUnit)
+	tr.wait(time.Minute)
+	if inc := tr.about(downRule); inc.State != api.IncidentResolved {
+		t.Errorf("%s: %v", inc.State, outcomes(inc))
+	}
+}

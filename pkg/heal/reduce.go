@@ -83,7 +83,13 @@ func (r *reducer) booted(o Observation) {
 	before := r.s.Boot
 	r.s.Boot, r.s.Booted = o.Boot, o.At.Add(-o.Uptime)
 	r.s.Trends = map[string]Trend{}
-	if before == "" || len(r.s.Reboots) == 0 {
+	if before == "" {
+		return
+	}
+	if c := r.s.Running; c != nil && c.Action != ActionReboot {
+		r.finish(Result{Incident: c.Incident, Attempt: c.Attempt, Error: "the machine went down meanwhile"})
+	}
+	if len(r.s.Reboots) == 0 {
 		return
 	}
 	last := &r.s.Reboots[len(r.s.Reboots)-1]
