@@ -16,6 +16,7 @@ const (
 	longestLease = time.Hour        // a holder that needs more asks again
 	rebootTakes  = 5 * time.Minute  // from asking for a reboot until the machine must have gone down
 	blind        = 10 * time.Minute // an incident that nothing measures any more ends after so long
+	dozed        = time.Minute      // without a call of Reduce: the healer was not there, and nothing was measured
 )
 
 // Reduce takes in one observation. It returns the next state and the commands
@@ -24,12 +25,17 @@ const (
 func Reduce(p *Policy, s State, o Observation, now time.Time) (State, []Command) {
 	s = s.clone()
 	r := reducer{p: p, s: &s, seen: o.At, now: now}
+	if now.Sub(s.Looked) > dozed || now.Before(s.Looked) {
+		s.Awake = now
+	}
+	s.Looked = now
 	r.told(o)
 	if o.Boot != "" && o.Boot != s.Boot {
 		r.booted(o)
 	}
 	if s.Policy != p.Hash { // its detectors may mean something else
-		s.Policy, s.Trends = p.Hash, map[string]Trend{}
+		s.Policy = p.Hash
+		r.forgetTrends()
 	}
 	if o.Result != nil {
 		r.finish(*o.Result)
@@ -82,7 +88,7 @@ func (r *reducer) told(o Observation) {
 func (r *reducer) booted(o Observation) {
 	before := r.s.Boot
 	r.s.Boot, r.s.Booted = o.Boot, o.At.Add(-o.Uptime)
-	r.s.Trends = map[string]Trend{}
+	r.forgetTrends()
 	if before == "" {
 		return
 	}
@@ -109,6 +115,24 @@ func (r *reducer) booted(o Observation) {
 		verify = rebootVerify(rule)
 	}
 	r.enter(inc, api.IncidentVerifying, r.p.Boot.Grace.Std()+verify)
+}
+
+// forgetTrends begins to measure anew. What was trouble stays trouble until it
+// is seen to be well.
+func (r *reducer) forgetTrends() {
+	old := r.s.Trends
+	r.s.Trends, r.s.Awake = map[string]Trend{}, r.now
+	for i := range r.p.Rules {
+		rule := &r.p.Rules[i]
+		if r.s.openIncident(rule.Name, rule.Unit) == nil {
+			continue
+		}
+		for j := range rule.When {
+			if key := trendKey(rule, "when", j); old[key].Firing {
+				r.s.Trends[key] = Trend{Firing: true}
+			}
+		}
+	}
 }
 
 // rebootVerify is how long it takes until a rule's detectors could fire again.

@@ -248,11 +248,14 @@ func (r *reducer) passRule(rule *Rule, inc *Incident) {
 	}
 }
 
-// lastReading is when the rule was last measured, or when its incident began.
+// lastReading is when the rule was last measured, or when its incident began, or
+// when nothing could have been measured.
 func (r *reducer) lastReading(rule *Rule, inc *Incident) time.Time {
-	at := inc.DetectedAt
-	if inc.Judged.After(at) {
-		at = inc.Judged
+	at := r.s.Awake
+	for _, t := range []time.Time{inc.DetectedAt, inc.Judged} {
+		if t.After(at) {
+			at = t
+		}
 	}
 	for i := range rule.When {
 		if t := r.s.Trends[trendKey(rule, "when", i)].At; t.After(at) {

@@ -27,6 +27,8 @@ type State struct {
 	Boot        string                  `json:"boot"`   // the kernel's boot id at the last look
 	Booted      time.Time               `json:"booted"` // when that was
 	Policy      string                  `json:"policy"` // whose trends these are
+	Looked      time.Time               `json:"looked"` // the last time that Reduce was called
+	Awake       time.Time               `json:"awake"`  // since then it was, again and again, on one boot and with one policy
 	Units       map[string]Memory       `json:"units"`
 	Trends      map[string]Trend        `json:"trends"`    // by detector, see trendKey
 	Events      map[string][]Occurrence `json:"events"`    // by metric, oldest first
