@@ -333,12 +333,13 @@ func (r *reducer) tookBack(inc *Incident, c *Command, problem string) {
 	inc.Revision++
 }
 
-// startedByOthers: whoever started a unit that we had stopped wants it to run.
+// startedByOthers: whoever started a unit that we had stopped wants it to run,
+// and a new run is not paused.
 func (r *reducer) startedByOthers(unit string) {
 	for i := range r.s.Incidents {
 		inc := &r.s.Incidents[i]
 		for j := len(inc.Measures) - 1; j >= 0 && inc.Open(); j-- {
-			if m := inc.Measures[j]; m.Unit == unit && m.Undo == ActionStart && !r.commanding(unit) {
+			if m := inc.Measures[j]; m.Unit == unit && (m.Undo == ActionResume || m.Undo == ActionStart && !r.commanding(unit)) {
 				inc.Measures = append(inc.Measures[:j:j], inc.Measures[j+1:]...)
 				inc.Revision++
 			}

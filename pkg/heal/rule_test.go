@@ -436,3 +436,18 @@ func TestIncidentOutlivesABreakInTheReadings(t *testing.T) {
 		})
 	}
 }
+
+func TestRestartEndsAPause(t *testing.T) {
+	tr := newTrace(t)
+	tr.measured(3*time.Minute, map[string]float64{"memory_ratio": 0.95})
+	tr.done("")
+	tr.measured(2*time.Minute, map[string]float64{"memory_ratio": 0.95})
+	tr.wantAsked("pause n8n", "restart n8n")
+	tr.start("arasul-n8n.service")
+	tr.done("")
+	tr.measured(5*time.Minute, map[string]float64{"memory_ratio": 0.5})
+	tr.wantAsked("pause n8n", "restart n8n")
+	if inc := tr.about("memory-overload"); inc.State != api.IncidentResolved {
+		t.Errorf("%s, measures %v", inc.State, inc.Measures)
+	}
+}
