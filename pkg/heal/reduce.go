@@ -180,7 +180,7 @@ func (r *reducer) finish(res Result) {
 	if inc == nil || !inc.Open() {
 		return
 	}
-	if c.Action != ActionReboot {
+	if c.Action != ActionReboot && res.Error == "" {
 		inc.Judged = r.now
 	}
 	switch {

@@ -451,3 +451,21 @@ func TestRestartEndsAPause(t *testing.T) {
 		t.Errorf("%s, measures %v", inc.State, inc.Measures)
 	}
 }
+
+// An action that failed is no answer to the events that asked for it: they are
+// not over because of it.
+func TestFailedActionDoesNotEndARuleThatCounts(t *testing.T) {
+	tr := newTrace(t)
+	for _, unit := range []string{"arasul-minio.service", "arasul-n8n.service", "arasul-dashboard.service"} {
+		tr.fail(unit, "exit-code")
+	}
+	for range 3 {
+		tr.done("job failed")
+	}
+	tr.wantAsked("restart minio", "restart dashboard", "restart n8n", "hard-restart")
+	tr.done("job failed")
+	tr.wait(time.Second)
+	if inc := tr.about("services-failing"); inc.State != api.IncidentExhausted {
+		t.Errorf("%s: %v", inc.State, outcomes(inc))
+	}
+}
