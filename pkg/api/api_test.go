@@ -39,7 +39,7 @@ func TestFieldsOfOneTypeHaveDifferentNames(t *testing.T) {
 
 // The numbers carry their unit, so that nobody has to guess it.
 func TestNumbersCarryTheirUnit(t *testing.T) {
-	units := []string{"_ratio", "_seconds", "_bytes", "_celsius", "_bytes_per_second"}
+	units := []string{"_ratio", "_seconds", "_bytes", "_celsius", "_bytes_per_second", "_watts"}
 	for field := range fields() {
 		kind := field.Type
 		if kind.Kind() == reflect.Pointer {
@@ -82,8 +82,12 @@ func TestMissingSensorIsNotZero(t *testing.T) {
 func TestEnumsAreTheConstants(t *testing.T) {
 	tests := map[reflect.Type][]string{
 		reflect.TypeFor[Status]():        {string(Up), string(Degraded), string(Down), string(Unknown)},
-		reflect.TypeFor[Fault]():         {string(Crashed), string(Hung), string(Exited), string(Failed), string(StartLimit), string(OOMKilled), string(Unresponsive)},
-		reflect.TypeFor[IncidentState](): {string(IncidentOpen), string(IncidentActing), string(IncidentVerifying), string(IncidentResolved), string(IncidentExhausted)},
+		reflect.TypeFor[Fault]():         {string(Crashed), string(Hung), string(Exited), string(Failed), string(StartLimit), string(OOMKilled), string(Unresponsive), string(Measured)},
+		reflect.TypeFor[IncidentState](): {string(IncidentOpen), string(IncidentSuppressed), string(IncidentActing), string(IncidentVerifying), string(IncidentHolding), string(IncidentResolved), string(IncidentExhausted)},
+		reflect.TypeFor[Class]():         {string(ClassService), string(ClassOverload), string(ClassCritical)},
+		reflect.TypeFor[KernelEventKind](): {
+			string(KernelOOMKill), string(KernelIOError), string(KernelFilesystemError), string(KernelHungTask), string(KernelXid), string(KernelGPUError),
+		},
 		reflect.TypeFor[Overall]():       {string(OK), string(Warning), string(Critical)},
 	}
 	for field := range fields() {

@@ -46,9 +46,9 @@ func (r *readings) add(metric, of string, value float64) {
 	r.list = append(r.list, api.Reading{Metric: metric, Of: of, Value: value, Time: r.at})
 }
 
-func (r *readings) maybe(metric, of string, value *float64) {
+func (r *readings) maybe(metric string, value *float64) {
 	if value != nil {
-		r.add(metric, of, *value)
+		r.add(metric, "", *value)
 	}
 }
 
@@ -75,10 +75,10 @@ func (r *readings) host(s *api.Sample) {
 	if s.DiskTotalBytes > 0 {
 		r.add("disk_free_bytes", "", float64(s.DiskTotalBytes-min(s.DiskUsedBytes, s.DiskTotalBytes)))
 	}
-	r.maybe("temperature_celsius", "", s.TemperatureCelsius)
-	r.maybe("pressure_cpu_ratio", "", s.PressureCPURatio)
-	r.maybe("pressure_memory_ratio", "", s.PressureMemoryRatio)
-	r.maybe("pressure_io_ratio", "", s.PressureIORatio)
+	r.maybe("temperature_celsius", s.TemperatureCelsius)
+	r.maybe("pressure_cpu_ratio", s.PressureCPURatio)
+	r.maybe("pressure_memory_ratio", s.PressureMemoryRatio)
+	r.maybe("pressure_io_ratio", s.PressureIORatio)
 	r.warm(s.TemperatureCelsius, s.TripCelsius)
 	for i := range s.Services {
 		u := &s.Services[i]
@@ -121,8 +121,8 @@ func (r *readings) gpus(g *api.GPUStatus) {
 		default:
 		}
 	}
-	r.maybe("gpu_utilisation_ratio", "", busy)
-	r.maybe("gpu_temperature_celsius", "", celsius)
+	r.maybe("gpu_utilisation_ratio", busy)
+	r.maybe("gpu_temperature_celsius", celsius)
 	r.add("gpu_hang", "", hang)
 	r.add("gpu_memory_level", "", memory)
 	r.add("gpu_recovery", "", recovery)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,11 +19,11 @@ import (
 func TestProbesLookWhileTheUnitRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		hangs := false
+		var hangs atomic.Bool
 		var looks []time.Time
 		b.o.Probes = map[string]Probe{metricsUnit: func(ctx context.Context) api.ProbeResult {
 			looks = append(looks, time.Now())
-			if !hangs {
+			if !hangs.Load() {
 				return api.ProbeResult{Status: api.Up}
 			}
 			<-ctx.Done()
@@ -42,7 +43,7 @@ func TestProbesLookWhileTheUnitRuns(t *testing.T) {
 		if p := b.healer.Probes(); len(p) != 1 || p[0].Unit != metricsUnit || p[0].Status != api.Up {
 			t.Errorf("probes %+v", p)
 		}
-		hangs = true
+		hangs.Store(true)
 		began := time.Now()
 		b.wait(10 * time.Second) // up to 5 s until the next look, then three of 1 s, 1 s apart
 		b.wantAsked("restart " + metricsUnit)

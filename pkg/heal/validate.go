@@ -32,7 +32,7 @@ func (p *Policy) Validate(report func(key, problem string)) {
 		report("unit", "no unit to look after")
 	}
 	c.within("boot.grace", p.Boot.Grace, 0, 10*time.Minute)
-	c.number("breaker.actions", p.Breaker.Actions, 1, 1000)
+	c.number("breaker.actions", p.Breaker.Actions, 1000)
 	c.within("breaker.window", p.Breaker.Window, time.Minute, 24*time.Hour)
 	c.within("breaker.hold", p.Breaker.Hold, time.Minute, 24*time.Hour)
 	c.within("breaker.healthy", p.Breaker.Healthy, time.Minute, 24*time.Hour)
@@ -70,8 +70,8 @@ func (c checker) down() {
 	c.within("down.verify", d.Verify, time.Second, 5*time.Minute)
 	c.within("down.retry", d.Retry, time.Minute, 24*time.Hour)
 	c.within("down.window", d.Window, time.Minute, 24*time.Hour)
-	c.number("down.budget", d.Budget, 1, 100)
-	c.number("down.misses", d.Misses, 1, 10)
+	c.number("down.budget", d.Budget, 100)
+	c.number("down.misses", d.Misses, 10)
 	c.within("down.every", d.Every, time.Second, time.Minute)
 	c.within("down.healthy", d.Healthy, time.Minute, 24*time.Hour)
 	if len(d.Ladder) == 0 {
@@ -117,7 +117,7 @@ func (c checker) rule(i int) {
 	c.within(key+".retry", r.Retry, time.Minute, 24*time.Hour)
 	if len(r.Ladder) > 0 {
 		c.within(key+".window", r.Window, time.Minute, 24*time.Hour)
-		c.number(key+".budget", r.Budget, 1, 100)
+		c.number(key+".budget", r.Budget, 100)
 	}
 	for j, rung := range r.Ladder {
 		c.rung(fmt.Sprintf("%s.rung.%d", key, j), r, rung)
@@ -202,9 +202,9 @@ func (c checker) within(key string, d config.Duration, lo, hi time.Duration) {
 	}
 }
 
-func (c checker) number(key string, n, lo, hi int) {
-	if n < lo || n > hi {
-		c.report(key, fmt.Sprintf("%d is not between %d and %d", n, lo, hi))
+func (c checker) number(key string, n, most int) {
+	if n < 1 || n > most {
+		c.report(key, fmt.Sprintf("%d is not between 1 and %d", n, most))
 	}
 }
 
