@@ -89,6 +89,9 @@ type Breaker struct {
 //go:embed policy.toml
 var defaultPolicy []byte
 
+// BuiltInPolicy is the text of the built-in policy, to begin one's own with.
+func BuiltInPolicy() string { return string(defaultPolicy) }
+
 // LoadPolicy reads the policy file at path, or the built-in policy when path
 // is empty. Errors name file, line and key.
 func LoadPolicy(path string) (*Policy, error) {

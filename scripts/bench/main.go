@@ -36,7 +36,7 @@ var parts = []part{
 	{name: "idle", title: "Footprint at rest", inside: idle},
 	{name: "http", title: "Answers over the network", host: answers},
 	{name: "kills", title: "A killed daemon", inside: kills},
-	{name: "hang", title: "A hung daemon", inside: hang},
+	{name: "faults", title: "Daemons that hang, and one that stays down", inside: faults},
 	{name: "go", title: "Go benchmarks, on the host", host: goBenchmarks},
 	{name: "box", title: "Boot, in the box", host: boot},
 }
