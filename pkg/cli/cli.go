@@ -68,6 +68,7 @@ type commands struct {
 	Heal   struct {
 		Status      healStatusCmd      `cmd:"" help:"Say how the healer does and what it repaired last."`
 		Maintenance healMaintenanceCmd `cmd:"" help:"Keep the healer's hands off while you work on the machine, or put them back on."`
+		Simulate    healSimulateCmd    `cmd:"" help:"Play a story to the policy and say what would be done. Exits with 1 when that is not what the story expects."`
 	} `cmd:"" help:"Ask and steer self-healing."`
 	Conf struct {
 		Check configCheckCmd `cmd:"" help:"Check the configuration file. Exits with 78 when it is refused."`

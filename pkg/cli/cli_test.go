@@ -21,6 +21,7 @@ import (
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/client"
 	"github.com/arasul/arasul/pkg/config"
+	"github.com/arasul/arasul/pkg/heal"
 )
 
 var update = flag.Bool("update", false, "write the outputs in testdata/*.txt anew")
@@ -73,7 +74,11 @@ func play(t *testing.T, script string) string {
 		t.Fatal(err)
 	}
 	run := t.TempDir()
-	paths := strings.NewReplacer(here+"/", "", run, "/run/arasul")
+	policy, err := heal.LoadPolicy("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := strings.NewReplacer(here+"/", "", run, "/run/arasul", policy.Hash, "0123456789ab")
 	env := Env{Database: database{}}
 	var out strings.Builder
 	for line := range strings.Lines(script) {
