@@ -78,6 +78,9 @@ func (o Object) offer(ctx context.Context, methods any, offered func()) error {
 // answer is nil. The caller's context limits it.
 func (o Object) Call(ctx context.Context, answer *string, method string, args ...any) error {
 	conn, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
+	if ctx.Err() != nil {
+		err = context.Cause(ctx) // godbus closes the connection, and only says so
+	}
 	if err != nil {
 		return fmt.Errorf("connecting to the system bus: %w", err)
 	}

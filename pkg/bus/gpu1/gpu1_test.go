@@ -83,3 +83,57 @@ func TestNobodyOnTheBusIsAnError(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// A driver in trouble takes minutes, a bus in trouble for ever: who asks says
+// how long he waits.
+func TestCallsEndWithTheCallersContext(t *testing.T) {
+	bus := testbus.New(t)
+	hang := make(chan struct{})
+	served := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	g := slow{gpu{make(chan string, 1)}, hang}
+	go func() { served <- Serve(ctx, g, slog.New(slog.DiscardHandler)) }()
+	defer func() { cancel(); <-served }()
+	var c Client
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		if _, err := c.Status(t.Context()); err == nil {
+			break
+		}
+	}
+	for name, call := range map[string]func(context.Context) error{
+		"reset": func(ctx context.Context) error { return c.Reset(ctx, "") },
+		"cap":   func(ctx context.Context) error { return c.CapClocks(ctx, api.CapLight) },
+		"uncap": c.UncapClocks,
+	} {
+		if name != "reset" {
+			bus.Freeze()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		begin := time.Now()
+		if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if d := time.Since(begin); d > 2*time.Second {
+			t.Errorf("%s: waited %s", name, d)
+		}
+		cancel()
+		if name != "reset" {
+			bus.Thaw()
+		}
+	}
+	close(hang)
+}
+
+// slow is a GPU whose reset hangs.
+type slow struct {
+	gpu
+	hang chan struct{}
+}
+
+func (s slow) Reset(ctx context.Context, _ string) error {
+	select {
+	case <-s.hang:
+	case <-ctx.Done():
+	}
+	return nil
+}
