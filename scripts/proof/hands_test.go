@@ -4,8 +4,6 @@ package proof
 
 import (
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +18,16 @@ ExecStart=/bin/sh -c 'sh -c "while :; do date +%%s%%N >>/run/%n.log; sleep 0.1; 
 TimeoutStopSec=5s
 `
 
+// giveHands puts the program that hand calls into the machine.
+func (b *bed) giveHands() {
+	b.t.Helper()
+	if _, _, code := b.try("test", "-x", handsBinary); code == 0 {
+		return
+	}
+	b.putDeb(buildHands(b.t), handsBinary)
+	b.run("chmod", "755", handsBinary)
+}
+
 // operated is a machine on which the hands do one thing after the other.
 var operated = share("machine", "t-hands")
 
@@ -28,45 +36,6 @@ func takeHands(t *testing.T) *bed {
 	b := operated.take(t)
 	b.giveHands()
 	return b
-}
-
-// hand lets package systemd do one thing in the bed, in the healer's own
-// sandbox, and returns the error.
-func (b *bed) hand(args ...string) error {
-	b.t.Helper()
-	run := []string{"systemd-run", "--quiet", "--wait", "--pipe", "--collect"}
-	for line := range strings.Lines(b.run("sed", "-n", "/^UMask=/,/^$/p", "/usr/lib/systemd/system/"+healerUnit)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			run = append(run, "--property="+line)
-		}
-	}
-	if len(run) < 20 {
-		b.t.Fatalf("the healer's sandbox is not where it was: %q", run)
-	}
-	out, errOut, code := b.try(slices.Concat(run, []string{handsBinary, "-test.run=^TestHand$"}, args)...)
-	b.t.Logf("%s: %s", strings.Join(args, " "), strings.Join(strings.Fields(out+errOut), " "))
-	if code != 0 {
-		return fmt.Errorf("%s%s", out, errOut)
-	}
-	return nil
-}
-
-const handsBinary = "/usr/local/bin/hands.test"
-
-// giveHands puts the program that hand calls into the bed.
-func (b *bed) giveHands() {
-	b.t.Helper()
-	if _, _, code := b.try("test", "-x", handsBinary); code == 0 {
-		return
-	}
-	path := filepath.Join(b.t.TempDir(), "hands.test")
-	build := exec.Command("go", "test", "-c", "-tags=machine", "-o", path, "../../pkg/systemd")
-	build.Env = append(build.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.t.Fatalf("building the hands: %v\n%s", err, out)
-	}
-	b.putDeb(path, handsBinary)
-	b.run("chmod", "755", handsBinary)
 }
 
 // unit writes a unit that goes with the test.
