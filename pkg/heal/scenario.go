@@ -272,7 +272,7 @@ func (c checker) stepWords(key, about string, s *Step) {
 	case "kernel":
 		word("kernel", string(s.Kernel), sortedKinds())
 		if s.Times != 0 {
-			c.number(key+".times", s.Times, 1, 100)
+			c.number(key+".times", s.Times, 100)
 		}
 	case "maintenance":
 		word("maintenance", s.Maintenance, []string{"on", "off"})
