@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	maxStateBytes = 16 << 20               // 400 incidents of 50 failures and 50 actions are about 8 MB
-	heartbeat     = 10 * time.Second       // Reduce runs at least this often (spec HEAL)
-	afterMiss     = 500 * time.Millisecond // a probe that missed looks again soon
+	maxStateBytes = 16 << 20         // 400 incidents of 50 failures and 50 actions are about 8 MB
+	heartbeat     = 10 * time.Second // Reduce runs at least this often (spec HEAL)
+	afterMiss     = time.Second      // a probe that missed looks again soon
 )
 
 // Eyes see units: all of them now and then, single ones when they change.

@@ -15,7 +15,7 @@ import (
 )
 
 // Proves HEAL-9: a unit is probed every five seconds while it runs, and again
-// after half a second when the probe missed; each look ends at its deadline.
+// after a second when the probe missed; each look ends at its deadline.
 func TestProbesLookWhileTheUnitRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -45,7 +45,7 @@ func TestProbesLookWhileTheUnitRuns(t *testing.T) {
 		}
 		hangs.Store(true)
 		began := time.Now()
-		b.wait(10 * time.Second) // up to 5 s until the next look, then three of 1 s, half a second apart
+		b.wait(10 * time.Second) // up to 5 s until the next look, then three of 1 s, 1 s apart
 		b.wantAsked("restart " + metricsUnit)
 		if inc := b.incident(); inc.Fault != api.Unresponsive || inc.DetectedAt.Sub(inc.FaultAt) > 5*time.Second || inc.DetectedAt.Sub(began) > 10*time.Second {
 			t.Errorf("%s, noticed %s after its first miss", inc.Fault, inc.DetectedAt.Sub(inc.FaultAt))

@@ -66,7 +66,7 @@ func faults(ctx context.Context) (table, error) {
 			return t, fmt.Errorf("%s: %w", i.name, err)
 		}
 	}
-	t.note("Both believe a check that failed three times. The healer looks every 5 s, and twice a second after a miss; Monit every second, which is its shortest cycle. Monit only watches here; it repairs nothing.")
+	t.note("Both believe a check that failed three times. The healer looks every 5 s, and a second after a miss; Monit every second, which is its shortest cycle. Monit only watches here; it repairs nothing.")
 	return t, nil
 }
 
