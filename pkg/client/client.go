@@ -168,7 +168,16 @@ func (c *Client) get(ctx context.Context, path string) (*http.Response, error) {
 	}
 	if resp.StatusCode != http.StatusOK {
 		_ = resp.Body.Close()
-		return nil, fmt.Errorf("getting %s: %s", path, resp.Status)
+		return nil, fmt.Errorf("getting %s: %w", path, statusError{resp})
 	}
 	return resp, nil
 }
+
+// statusError is an answer other than 200.
+type statusError struct{ *http.Response }
+
+func (e statusError) Error() string { return e.Status }
+
+// NotFound says whether the other side knows nothing of that name. Callers that
+// cannot know this package look for the method.
+func (e statusError) NotFound() bool { return e.StatusCode == http.StatusNotFound }

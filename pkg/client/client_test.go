@@ -77,6 +77,17 @@ func TestGetJSONRefuses(t *testing.T) {
 	}
 }
 
+// Callers that may not import this package ask by the method.
+func TestAnUnknownPathIsNotFound(t *testing.T) {
+	for code, want := range map[int]bool{404: true, 410: false, 503: false} {
+		err := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }).GetJSON(t.Context(), "/x", new(any))
+		var answer interface{ NotFound() bool }
+		if !errors.As(err, &answer) || answer.NotFound() != want {
+			t.Errorf("%d: %v", code, err)
+		}
+	}
+}
+
 func TestMissingDaemonIsAnError(t *testing.T) {
 	if err := New(filepath.Join(t.TempDir(), "none")).GetJSON(t.Context(), "/", new(any)); err == nil {
 		t.Error("no error")

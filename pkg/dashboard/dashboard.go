@@ -43,10 +43,20 @@ type Incidents interface {
 	Incidents(ctx context.Context, q api.IncidentQuery) ([]api.Incident, error)
 }
 
-// Healer answers from the healer's own memory.
+// Chronicle is what the database keeps of the healing.
+type Chronicle interface {
+	Incidents
+	Reboots(ctx context.Context, limit int) ([]api.Reboot, error)
+	HealingStatistics(ctx context.Context, since time.Time) ([]api.FaultStatistics, error)
+}
+
+// Healer answers from the healer's own memory. An error of Explain that has a
+// method NotFound says with it whether the healer does not know the incident.
 type Healer interface {
 	Incidents
 	Status(ctx context.Context) (api.HealerStatus, error)
+	Probes(ctx context.Context) ([]api.ProbeResult, error)
+	Explain(ctx context.Context, incident string) (string, error)
 }
 
 // Options says whom to ask. Hostname, Kernel and Interval should be set; the
@@ -58,7 +68,7 @@ type Options struct {
 
 	Web      fs.FS     // the built page, rooted where index.html lies
 	History  History   // from the database
-	Database Incidents // from the database
+	Database Chronicle // from the database
 	Healer   Healer
 	GPU      Asker // the GPU daemon
 	Log      *slog.Logger

@@ -14,7 +14,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +52,33 @@ func (m *recorded) Incidents(ctx context.Context, q api.IncidentQuery) ([]api.In
 
 func (m *recorded) Status(context.Context) (api.HealerStatus, error) {
 	return api.HealerStatus{Mode: "act"}, m.err
+}
+
+func (m *recorded) Probes(context.Context) ([]api.ProbeResult, error) {
+	return []api.ProbeResult{{Unit: "arasul-proxy.service", Status: api.Up}}, m.err
+}
+
+// noSuch is an answer of a healer that has forgotten.
+type noSuch struct{ error }
+
+func (noSuch) NotFound() bool { return true }
+
+func (m *recorded) Explain(_ context.Context, incident string) (string, error) {
+	for _, i := range m.incidents {
+		if i.ID == incident {
+			return "because " + i.Detail, m.err
+		}
+	}
+	return "", cmp.Or[error](m.err, noSuch{errors.New("404 Not Found")})
+}
+
+func (m *recorded) Reboots(_ context.Context, limit int) ([]api.Reboot, error) {
+	return []api.Reboot{{BootID: "b", RequestedAt: time.Now()}}[:min(1, limit)], m.err
+}
+
+func (m *recorded) HealingStatistics(_ context.Context, since time.Time) ([]api.FaultStatistics, error) {
+	m.span = time.Since(since)
+	return []api.FaultStatistics{{Rule: "down", Fault: api.Crashed, Count: 1}}, m.err
 }
 
 func (m *recorded) History(_ context.Context, from, to time.Time, maxPoints int) ([]api.Sample, error) {
@@ -103,7 +129,9 @@ func ask(t *testing.T, d *Dashboard, path string) (status int, body map[string]a
 }
 
 func incident(id string, fault time.Time) api.Incident {
-	return api.Incident{ID: id, Unit: "arasul-" + id + ".service", State: api.IncidentOpen, FaultAt: fault}
+	return api.Incident{
+		ID: id, Rule: "down", Class: api.ClassService, Unit: "arasul-" + id + ".service", State: api.IncidentOpen, FaultAt: fault,
+	}
 }
 
 func ids(t *testing.T, body map[string]any) (got []string) {
@@ -180,6 +208,14 @@ func TestRoutesAnswerFromWhatWasTold(t *testing.T) {
 		{"/api/self-healing/events?limit=0", 422, "", nil},
 		{"/api/self-healing/events?limit=1000", 422, "", nil},
 		{"/api/self-healing/events?before=yesterday", 422, "", nil},
+		{"/api/self-healing/events?class=D", 422, "", nil},
+		{"/api/self-healing/events?state=bad", 422, "", nil},
+		{"/api/self-healing/events?since=1", 422, "", nil},
+		{"/api/self-healing/events/nobody/explanation", 404, "", nil},
+		{"/api/self-healing/statistics", 200, "", nil},
+		{"/api/self-healing/statistics?since=30d", 422, "", nil},
+		{"/api/self-healing/reboots", 200, "", nil},
+		{"/api/self-healing/probes", 200, "", nil},
 		{"/api/openapi.json", 200, "openapi", "3.1.0"},
 		{"/api/metrics/live-stream", 426, "", nil},
 		{"/api/nothing", 404, "", nil},
@@ -206,6 +242,7 @@ func TestWhatIsMissingIsA503(t *testing.T) {
 	} {
 		for _, path := range []string{
 			"/api/metrics/live", "/api/metrics/ping", "/api/metrics/history", "/api/self-healing/events", "/api/self-healing/status", "/api/gpu",
+			"/api/self-healing/events/a/explanation", "/api/self-healing/statistics", "/api/self-healing/reboots", "/api/self-healing/probes",
 		} {
 			if code, _ := ask(t, d, path); code != 503 {
 				t.Errorf("GET %s: status %d", path, code)
@@ -214,8 +251,6 @@ func TestWhatIsMissingIsA503(t *testing.T) {
 	}
 }
 
-// Proves METRICS-3 as far as the dashboard goes: each range asks for as much
-// time as it says, and for at most 1,000 points.
 // Proves AUTH-6 for the GPU: anybody may see how it does, not what runs on it.
 func TestGPUIsShownWithoutItsPrograms(t *testing.T) {
 	w := httptest.NewRecorder()
@@ -229,6 +264,8 @@ func TestGPUIsShownWithoutItsPrograms(t *testing.T) {
 	}
 }
 
+// Proves METRICS-3 as far as the dashboard goes: each range asks for as much
+// time as it says, and for at most 1,000 points.
 func TestHistoryAsksForItsRange(t *testing.T) {
 	store := &recorded{samples: make([]api.Sample, 3)}
 	d := newDashboard(t, Options{History: store})
@@ -242,58 +279,6 @@ func TestHistoryAsksForItsRange(t *testing.T) {
 	store.span = 0
 	if code, _ := ask(t, d, "/api/metrics/history"); code != 503 || store.span != 0 {
 		t.Errorf("status %d, asked a database known to be away: %v", code, store.span != 0)
-	}
-}
-
-func TestIncidentsComeInPages(t *testing.T) {
-	at := time.Date(2026, 1, 2, 3, 4, 5, 123456789, time.UTC)
-	inDatabase := &recorded{}
-	for n := range 5 {
-		i := incident(fmt.Sprint(5-n), at.Add(-time.Duration(n)*time.Second))
-		i.FaultAt = i.FaultAt.Truncate(time.Microsecond)
-		inDatabase.incidents = append(inDatabase.incidents, i)
-	}
-	d := newDashboard(t, Options{Database: inDatabase})
-	// In memory with all its nanoseconds; closed meanwhile, which the database does not know yet.
-	newest := incident("5", at)
-	newest.State = api.IncidentExhausted
-	d.OnIncident(newest)
-
-	var got []string
-	path := "/api/self-healing/events?limit=2"
-	for range 3 {
-		_, body := ask(t, d, path)
-		got = append(got, ids(t, body)...)
-		if next, ok := body["next"].(string); ok {
-			path = "/api/self-healing/events?limit=2&before=" + next
-		} else {
-			path = ""
-		}
-		if len(got) == 2 && body["events"].([]any)[0].(map[string]any)["state"] != "exhausted" {
-			t.Error("the database's older knowledge won over memory")
-		}
-	}
-	if want := []string{"5", "4", "3", "2", "1"}; !slices.Equal(got, want) || path != "" {
-		t.Errorf("got %v, want %v; next %q", got, want, path)
-	}
-	// A cursor with nanoseconds from memory does not repeat its own incident.
-	_, body := ask(t, d, "/api/self-healing/events?limit=1&before="+at.Format(time.RFC3339Nano))
-	if got := ids(t, body); !slices.Equal(got, []string{"4"}) {
-		t.Errorf("before the newest: %v", got)
-	}
-}
-
-func TestIncidentsFallBackToTheHealer(t *testing.T) {
-	healer := &recorded{incidents: []api.Incident{incident("h", time.Now())}}
-	for name, database := range map[string]*recorded{"broken": {err: errors.New("gone")}, "known to be away": {}} {
-		d := newDashboard(t, Options{Database: database, Healer: healer})
-		if name == "known to be away" {
-			d.OnDatabase(errors.New("gone"))
-		}
-		_, body := ask(t, d, "/api/self-healing/events")
-		if got := ids(t, body); !slices.Equal(got, []string{"h"}) || body["source"] != "healer" {
-			t.Errorf("database %s: %v", name, body)
-		}
 	}
 }
 

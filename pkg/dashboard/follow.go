@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -140,6 +141,24 @@ type Memory struct{ Healer Asker }
 func (m Memory) Status(ctx context.Context) (s api.HealerStatus, err error) {
 	err = m.Healer.GetJSON(ctx, "/status", &s)
 	return s, err
+}
+
+// Probes implements Healer.
+func (m Memory) Probes(ctx context.Context) ([]api.ProbeResult, error) {
+	var answer struct {
+		Probes []api.ProbeResult `json:"probes"`
+	}
+	err := m.Healer.GetJSON(ctx, "/probes", &answer)
+	return answer.Probes, err
+}
+
+// Explain implements Healer.
+func (m Memory) Explain(ctx context.Context, incident string) (string, error) {
+	var answer struct {
+		Text string `json:"text"`
+	}
+	err := m.Healer.GetJSON(ctx, "/explain/"+url.PathEscape(incident), &answer)
+	return answer.Text, err
 }
 
 // Incidents implements Incidents. The memory is short, so all of it is asked

@@ -3,7 +3,6 @@ package dashboard
 import (
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,13 +14,8 @@ import (
 	"github.com/arasul/arasul/pkg/version"
 )
 
-const (
-	// scrapes is how many may be under way at once; one takes a millisecond.
-	scrapes = 4
-	// rememberedIDs is how many incidents are known to be counted, several
-	// times what the healer sends again after a reconnect.
-	rememberedIDs = 1024
-)
+// scrapes is how many may be under way at once; one takes a millisecond.
+const scrapes = 4
 
 // exporter shows what the dashboard knows as Prometheus metrics. What is not
 // known, or no longer, is absent: no sensor, no look for three intervals, a
@@ -90,7 +84,8 @@ var (
 
 	componentUp = desc("component_up", "1 when the dashboard reaches what it depends on.", "component")
 	status      = desc("status", "1 for the overall status that holds, 0 for the others.", "status")
-	incidents   = desc("incidents_total", "Incidents since the dashboard started and those that the healer remembered then.", "unit", "fault")
+	incidents   = desc("incidents_total", "Incidents since the dashboard started and those that the healer remembered then.", "rule", "unit", "fault")
+	actions     = desc("actions_total", "What was done in these incidents, systemd's own restarts included, by how it ended.", "rule", "action", "outcome")
 	openOnes    = desc("incidents_open", "Incidents that are not over.")
 	buildInfo   = desc("build_info", "Always 1.", "version")
 )
@@ -101,7 +96,7 @@ func (e exporter) Describe(ch chan<- *prometheus.Desc) {
 		ch <- m.desc
 	}
 	for _, d := range []*prometheus.Desc{pressureRatio, serviceCPURatio, serviceCPU, serviceMemory, serviceKills, servicePressure,
-		up, restarts, componentUp, status, incidents, openOnes, buildInfo} {
+		up, restarts, componentUp, status, incidents, actions, openOnes, buildInfo} {
 		ch <- d
 	}
 }
@@ -171,7 +166,10 @@ func (e exporter) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(openOnes, float64(open))
 	for kind, n := range e.d.counted.kinds {
-		counter(incidents, float64(n), kind.unit, string(kind.fault))
+		counter(incidents, float64(n), kind.rule, kind.unit, string(kind.fault))
+	}
+	for deed, n := range e.d.counted.deeds {
+		counter(actions, float64(n), deed.rule, deed.action, deed.outcome)
 	}
 	gauge(buildInfo, 1, version.Version)
 }
@@ -185,31 +183,6 @@ func truth(b bool) float64 {
 
 func shortName(unit string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(unit, "arasul-"), ".service")
-}
-
-// tally counts incidents, each once however often it is told.
-type tally struct {
-	kinds map[kind]uint64
-	ids   []string // the newest that are counted
-}
-
-type kind struct {
-	unit  string
-	fault api.Fault
-}
-
-func (t *tally) count(i api.Incident) {
-	if slices.Contains(t.ids, i.ID) {
-		return
-	}
-	if len(t.ids) == rememberedIDs {
-		t.ids = slices.Delete(t.ids, 0, 1)
-	}
-	t.ids = append(t.ids, i.ID)
-	if t.kinds == nil {
-		t.kinds = map[kind]uint64{}
-	}
-	t.kinds[kind{i.Unit, i.Fault}]++
 }
 
 // scrape answers GET /metrics, in the text format that the client asks for.

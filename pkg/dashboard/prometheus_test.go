@@ -52,12 +52,16 @@ func TestPrometheusGetsWhatIsKnown(t *testing.T) {
 		d.OnServices([]api.Service{
 			{Name: "proxy", Status: api.Up, Restarts: 3}, {Name: "llm", Status: api.Down}, {Name: "n8n", Status: api.Unknown}, {Name: "mdns", Status: api.Degraded},
 		})
-		crash := api.Incident{ID: "1", Unit: "arasul-proxy.service", Fault: api.Crashed, FaultAt: time.Now(), ClosedAt: new(time.Now())}
+		crash := api.Incident{ID: "1", Rule: "down", Unit: "arasul-proxy.service", Fault: api.Crashed, FaultAt: time.Now()}
+		crash.Actions = []api.Action{{Attempt: 1, Kind: "systemd-restart", Outcome: "failed"}, {Attempt: 2, Kind: "restart", Outcome: "running"}}
+		d.OnIncident(crash)
+		crash.Actions = []api.Action{crash.Actions[0], {Attempt: 2, Kind: "restart", Outcome: "helped"}}
+		crash.ClosedAt = new(time.Now())
 		d.OnIncident(crash)
 		d.OnIncident(crash) // told again after a reconnect
 		crash.ID, crash.ClosedAt = "2", nil
 		d.OnIncident(crash)
-		d.OnIncident(api.Incident{ID: "3", Unit: "arasul-llm.service", Fault: api.OOMKilled, FaultAt: time.Now()})
+		d.OnIncident(api.Incident{ID: "3", Rule: "memory-overload", Fault: api.Measured, FaultAt: time.Now()})
 		d.OnDatabase(nil)
 		d.OnHealer(errors.New("no socket"))
 
@@ -66,6 +70,8 @@ func TestPrometheusGetsWhatIsKnown(t *testing.T) {
 			t.Errorf("content type %s", contentType)
 		}
 		want := strings.Split(strings.TrimSpace(`
+arasul_actions_total{action="restart",outcome="helped",rule="down"} 2
+arasul_actions_total{action="systemd-restart",outcome="failed",rule="down"} 2
 arasul_build_info{version="VERSION"} 1
 arasul_component_up{component="database"} 1
 arasul_component_up{component="healer"} 0
@@ -82,8 +88,8 @@ arasul_gpu_power_watts 15.25
 arasul_gpu_temperature_celsius 61.5
 arasul_gpu_utilisation_ratio 0.5
 arasul_incidents_open 2
-arasul_incidents_total{fault="crashed",unit="arasul-proxy.service"} 2
-arasul_incidents_total{fault="oom-killed",unit="arasul-llm.service"} 1
+arasul_incidents_total{fault="crashed",rule="down",unit="arasul-proxy.service"} 2
+arasul_incidents_total{fault="measured",rule="memory-overload",unit=""} 1
 arasul_load1 1.5
 arasul_memory_total_bytes 6.8719476736e+10
 arasul_memory_used_bytes 1.073741824e+09
@@ -113,7 +119,7 @@ arasul_up{service="mdns"} 1
 arasul_up{service="proxy"} 1
 arasul_uptime_seconds 3600
 `), "\n")
-		want[0] = strings.Replace(want[0], "VERSION", strings.Split(got[0], `"`)[1], 1)
+		want[2] = strings.Replace(want[2], "VERSION", strings.Split(got[2], `"`)[1], 1)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
@@ -153,7 +159,7 @@ func TestIncidentsAreCountedInBoundedMemory(t *testing.T) {
 	for n := range 3 * rememberedIDs {
 		c.count(api.Incident{ID: string(rune(n)), Unit: "u", Fault: api.Crashed})
 	}
-	if len(c.ids) != rememberedIDs || c.kinds[kind{"u", api.Crashed}] != 3*rememberedIDs {
+	if len(c.ids) != rememberedIDs || len(c.attempts) != rememberedIDs || c.kinds[kind{"", "u", api.Crashed}] != 3*rememberedIDs {
 		t.Errorf("%d remembered, counted %v", len(c.ids), c.kinds)
 	}
 }

@@ -54,78 +54,33 @@ type verdict struct {
 	Healing bool
 }
 
-// Overall judges by the status rule: CRITICAL if a service is down, the
-// temperature is over 85 °C or the database cannot be reached; WARNING if the
-// processor was over 80 % busy for five minutes, the disk is over 80 % full, a
-// service is restarting or was restarted in the last ten minutes, the metrics or
-// the healer are silent, or the healer does not repair; else OK. A restart counts
-// when the machine did it by itself, not when somebody asked for it. A stale sample proves nothing, neither good nor
-// bad. Healing says whether a repair is under way.
+// Overall judges by the status rule: CRITICAL if a service is down or does not
+// answer, the temperature is over 85 °C, the database cannot be reached, or the
+// healer has an incident of class C or one that no repair has helped; WARNING
+// if it has one of class B, the processor was over 80 % busy for five minutes,
+// the disk is over 80 % full, a service is restarting or was restarted in the
+// last ten minutes, the metrics or the healer are silent, or the healer does not
+// repair; else OK. A restart counts when the machine did it by itself, not when
+// somebody asked for it. A stale sample proves nothing, neither good nor bad.
+// Healing says whether a repair is under way.
 func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reason, healing bool) {
-	var critical, warning []api.Reason
-	bad := func(code, subject, format string, args ...any) {
-		critical = append(critical, api.Reason{Severity: api.Critical, Code: code, Subject: subject, Message: fmt.Sprintf(format, args...)})
-	}
-	warn := func(code, subject, format string, args ...any) {
-		warning = append(warning, api.Reason{Severity: api.Warning, Code: code, Subject: subject, Message: fmt.Sprintf(format, args...)})
-	}
-
-	for _, s := range o.Services {
-		if s.Status == api.Down {
-			switch {
-			case s.ActiveState == "inactive": // no fault leaves a unit like that
-				bad("service-stopped", s.Unit, "%s was stopped", s.Unit)
-			case exhausted(o.Incidents, s.Unit):
-				bad("service-needs-help", s.Unit, "%s is down and no repair has helped", s.Unit)
-			default:
-				bad("service-down", s.Unit, "%s is down", s.Unit)
-			}
-		}
-	}
+	var r ruling
+	r.services(o)
 	if o.DatabaseErr != nil {
-		bad("database-unreachable", "", "the database cannot be reached")
+		r.bad("database-unreachable", "", "the database cannot be reached")
 	}
-	switch {
-	case o.HealerErr != nil:
-		if now.Sub(o.Since) > healerStarts {
-			warn("healer-unreachable", "", "the healer cannot be reached")
-		}
-	case o.Healer.Maintenance:
-		warn("healer-paused", "maintenance", "self-repair is paused (maintenance)")
-	case o.Healer.Mode == "shadow":
-		warn("healer-paused", "shadow", "self-repair only watches (shadow mode)")
-	}
-	if o.Stale(now) {
-		warn("metrics-stale", "", "no measurements are coming in")
-	} else if s := o.Sample; s != nil {
-		if s.TemperatureCelsius != nil && *s.TemperatureCelsius > temperatureHigh {
-			bad("temperature-high", "", "the temperature is %.0f °C", *s.TemperatureCelsius)
-		}
-		if !o.CPUHighSince.IsZero() && now.Sub(o.CPUHighSince) >= cpuHighFor {
-			warn("cpu-high", "", "the processor has been over 80 %% busy for five minutes")
-		}
-		if used := ratio(s.DiskUsedBytes, s.DiskTotalBytes); used > diskHigh {
-			warn("disk-high", "", "the disk is %d %% full", int(used*100))
-		}
-	}
-	for _, unit := range restarted(o, now) {
-		n := slices.IndexFunc(o.Services, func(s api.Service) bool { return s.Unit == unit })
-		switch {
-		case n < 0 || o.Services[n].Status == api.Up:
-			warn("service-restarted", unit, "%s was restarted in the last ten minutes", unit)
-		case o.Services[n].Status == api.Degraded:
-			warn("service-restarting", unit, "%s: %s", unit, o.Services[n].Reason)
-		}
-	}
-
+	r.incidents(o)
+	r.healer(o, now)
+	r.figures(o, now)
+	r.restarts(o, now)
 	for _, i := range o.Incidents {
 		healing = healing || i.State == api.IncidentActing || i.State == api.IncidentVerifying
 	}
-	reasons = slices.Concat(critical, warning)
+	reasons = slices.Concat(r.critical, r.warning)
 	switch {
-	case len(critical) > 0:
+	case len(r.critical) > 0:
 		status = api.Critical
-	case len(warning) > 0:
+	case len(r.warning) > 0:
 		status = api.Warning
 	default:
 		status, reasons = api.OK, []api.Reason{}
@@ -133,12 +88,139 @@ func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reaso
 	return status, reasons, healing
 }
 
-// exhausted says whether the healer has nothing left to try for a unit.
-func exhausted(incidents []api.Incident, unit string) bool {
+// ruling gathers reasons.
+type ruling struct{ critical, warning []api.Reason }
+
+func (r *ruling) bad(code, subject, format string, args ...any) {
+	r.critical = append(r.critical, api.Reason{Severity: api.Critical, Code: code, Subject: subject, Message: fmt.Sprintf(format, args...)})
+}
+
+func (r *ruling) warn(code, subject, format string, args ...any) {
+	r.warning = append(r.warning, api.Reason{Severity: api.Warning, Code: code, Subject: subject, Message: fmt.Sprintf(format, args...)})
+}
+
+func (r *ruling) services(o Observed) {
+	for _, s := range o.Services {
+		switch {
+		case s.Status == api.Up && silent(o.Incidents, s.Unit):
+			r.bad("service-down", s.Unit, "%s does not answer", s.Unit)
+		case s.Status != api.Down:
+		case s.ActiveState == "inactive": // no fault leaves a unit like that
+			r.bad("service-stopped", s.Unit, "%s was stopped", s.Unit)
+		case exhausted(o.Incidents, s.Unit):
+			r.bad("service-needs-help", s.Unit, "%s is down and no repair has helped", s.Unit)
+		default:
+			r.bad("service-down", s.Unit, "%s is down", s.Unit)
+		}
+	}
+}
+
+// silent says whether a unit runs, as far as systemd sees it, without answering
+// its probe.
+func silent(incidents []api.Incident, unit string) bool {
 	return slices.ContainsFunc(incidents, func(i api.Incident) bool {
-		return i.Unit == unit && i.State == api.IncidentExhausted
+		return i.Unit == unit && i.Fault == api.Unresponsive && troubled(i)
 	})
 }
+
+// troubled says whether what an incident is about is the case, as far as the
+// healer knows, and somebody or something is yet to act against it.
+func troubled(i api.Incident) bool {
+	return i.State == api.IncidentOpen || i.State == api.IncidentSuppressed || i.State == api.IncidentActing
+}
+
+// exhausted says whether the healer has nothing left to try to bring a unit up.
+func exhausted(incidents []api.Incident, unit string) bool {
+	return slices.ContainsFunc(incidents, func(i api.Incident) bool {
+		return i.Unit == unit && i.Class == api.ClassService && i.State == api.IncidentExhausted
+	})
+}
+
+// incidents tells of those that services does not show: of classes B and C, and
+// of units that no repair has helped though they are not down.
+func (r *ruling) incidents(o Observed) {
+	for _, i := range o.Incidents {
+		helpless := i.State == api.IncidentExhausted
+		switch {
+		case i.ClosedAt != nil:
+		case i.Class == api.ClassService:
+			down := slices.ContainsFunc(o.Services, func(s api.Service) bool { return s.Unit == i.Unit && s.Status == api.Down })
+			if helpless && !down {
+				r.bad("incident-exhausted", i.Unit, "%s: no repair has helped", i.Unit)
+			}
+		case helpless:
+			r.bad("incident-exhausted", i.Rule, "%s: no repair has helped", about(i))
+		case i.Class == api.ClassCritical && troubled(i):
+			r.bad("incident-open", i.Rule, "%s: %s", about(i), i.Detail)
+		default: // class B, or over but not yet for good
+			r.warn("incident-open", i.Rule, "%s: %s", about(i), i.Detail)
+		}
+	}
+}
+
+// about names what an incident of class B or C is about.
+func about(i api.Incident) string {
+	if i.Unit == "" {
+		return i.Rule
+	}
+	return i.Rule + " of " + i.Unit
+}
+
+func (r *ruling) healer(o Observed, now time.Time) {
+	if o.HealerErr != nil {
+		if now.Sub(o.Since) > healerStarts {
+			r.warn("healer-unreachable", "", "the healer cannot be reached")
+		}
+		return
+	}
+	h := o.Healer
+	switch {
+	case h.Maintenance:
+		r.warn("healer-paused", "maintenance", "self-repair is paused (maintenance)")
+	case h.Mode == "shadow":
+		r.warn("healer-paused", "shadow", "self-repair only watches (shadow mode)")
+	case h.Lease != nil && now.Before(h.Lease.Until):
+		r.warn("healer-paused", "lease", "self-repair is paused for a while (%s)", h.Lease.Holder)
+	}
+	if h.BreakerOpen != nil && now.Before(*h.BreakerOpen) {
+		r.warn("healer-breaker", "", "self-repair has stopped itself: it did too much in too short a time")
+	}
+}
+
+func (r *ruling) figures(o Observed, now time.Time) {
+	if o.Stale(now) {
+		r.warn("metrics-stale", "", "no measurements are coming in")
+		return
+	}
+	s := o.Sample
+	if s == nil {
+		return
+	}
+	if s.TemperatureCelsius != nil && *s.TemperatureCelsius > temperatureHigh {
+		r.bad("temperature-high", "", "the temperature is %.0f °C", *s.TemperatureCelsius)
+	}
+	if !o.CPUHighSince.IsZero() && now.Sub(o.CPUHighSince) >= cpuHighFor {
+		r.warn("cpu-high", "", "the processor has been over 80 %% busy for five minutes")
+	}
+	if used := ratio(s.DiskUsedBytes, s.DiskTotalBytes); used > diskHigh {
+		r.warn("disk-high", "", "the disk is %d %% full", int(used*100))
+	}
+}
+
+func (r *ruling) restarts(o Observed, now time.Time) {
+	for _, unit := range restarted(o, now) {
+		n := slices.IndexFunc(o.Services, func(s api.Service) bool { return s.Unit == unit })
+		switch {
+		case n < 0 || o.Services[n].Status == api.Up:
+			r.warn("service-restarted", unit, "%s was restarted in the last ten minutes", unit)
+		case o.Services[n].Status == api.Degraded:
+			r.warn("service-restarting", unit, "%s: %s", unit, o.Services[n].Reason)
+		}
+	}
+}
+
+// restartKinds are the actions that end what a unit is at and begin it anew.
+var restartKinds = map[string]bool{"systemd-restart": true, "restart": true, "stop-start": true}
 
 // restarted names the units that the machine restarted of late, or is about to:
 // systemd counts its own restarts until one by hand, incidents name the
@@ -161,8 +243,8 @@ func restarted(o Observed, now time.Time) (units []string) {
 	}
 	for _, i := range o.Incidents {
 		for _, a := range i.Actions {
-			if a.Outcome != "refused" && !strings.HasPrefix(a.Error, "shadow mode") {
-				add(i.Unit, a.StartedAt)
+			if restartKinds[a.Kind] && a.Unit != "" && a.Outcome != "refused" && !strings.HasPrefix(a.Error, "shadow mode") {
+				add(a.Unit, a.StartedAt)
 			}
 		}
 	}

@@ -3,6 +3,8 @@ package dashboard
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +17,7 @@ import (
 func TestOverallFollowsTheStatusRule(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	since := func(d time.Duration) *time.Time { at := ago(d); return &at }
 	sample := func(change func(*api.Sample)) func(*Observed) {
 		return func(o *Observed) { change(o.Sample) }
 	}
@@ -28,16 +31,31 @@ func TestOverallFollowsTheStatusRule(t *testing.T) {
 		s.Unit = "arasul-x.service"
 		return func(o *Observed) { o.Services = append(o.Services, s) }
 	}
-	since := func(d time.Duration) *time.Time { at := ago(d); return &at }
 	acted := func(d time.Duration, outcome string) func(*Observed) {
 		return func(o *Observed) {
-			o.Incidents = append(o.Incidents, api.Incident{Unit: "arasul-x.service", State: api.IncidentResolved,
-				Actions: []api.Action{{StartedAt: ago(d), Outcome: outcome}}})
+			o.Incidents = append(o.Incidents, api.Incident{Unit: "arasul-x.service", Class: api.ClassService, State: api.IncidentResolved,
+				ClosedAt: since(0), Actions: []api.Action{{Kind: "restart", Unit: "arasul-x.service", StartedAt: ago(d), Outcome: outcome}}})
 		}
 	}
 	state := func(s api.IncidentState) func(*Observed) {
-		return func(o *Observed) { o.Incidents = append(o.Incidents, api.Incident{State: s}) }
+		return func(o *Observed) {
+			o.Incidents = append(o.Incidents, api.Incident{Unit: "arasul-x.service", Class: api.ClassService, State: s})
+		}
 	}
+	unresponsive := func(s api.IncidentState, running api.Service) func(*Observed) {
+		return func(o *Observed) {
+			state(s)(o)
+			o.Incidents[0].Fault = api.Unresponsive
+			service(running)(o)
+		}
+	}
+	machine := func(class api.Class, s api.IncidentState) func(*Observed) {
+		return func(o *Observed) {
+			o.Incidents = append(o.Incidents, api.Incident{Rule: "heat", Class: class, Fault: api.Measured, Detail: "91 °C", State: s})
+		}
+	}
+	running := api.Service{Status: api.Up}
+	failed := api.Service{Status: api.Down, ActiveState: "failed"}
 	minutes := func(m float64) time.Duration { return time.Duration(m * float64(time.Minute)) }
 
 	tests := []struct {
@@ -58,8 +76,8 @@ func TestOverallFollowsTheStatusRule(t *testing.T) {
 		{"service down", service(api.Service{Status: api.Down}), api.Critical, []string{"service-down"}, false},
 		{"service stopped by hand", service(api.Service{Status: api.Down, ActiveState: "inactive"}), api.Critical, []string{"service-stopped"}, false},
 		{"service that no repair has helped", func(o *Observed) {
-			o.Services = []api.Service{{Unit: "arasul-x.service", Status: api.Down, ActiveState: "failed"}}
-			o.Incidents = []api.Incident{{Unit: "arasul-x.service", State: api.IncidentExhausted}}
+			service(failed)(o)
+			state(api.IncidentExhausted)(o)
 		}, api.Critical, []string{"service-needs-help"}, false},
 		{"service degraded", service(api.Service{Status: api.Degraded}), api.OK, nil, false},
 		{"service unknown", service(api.Service{Status: api.Unknown}), api.OK, nil, false},
@@ -99,7 +117,39 @@ func TestOverallFollowsTheStatusRule(t *testing.T) {
 		{"no sample yet", func(o *Observed) { o.Sample = nil; o.Since = ago(10 * time.Second) }, api.OK, nil, false},
 		{"never a sample", func(o *Observed) { o.Sample = nil; o.Since = ago(time.Minute) }, api.Warning, []string{"metrics-stale"}, false},
 		{"open is not healing", state(api.IncidentOpen), api.OK, nil, false},
-		{"exhausted is not healing", state(api.IncidentExhausted), api.OK, nil, false},
+		{"exhausted is not healing", state(api.IncidentExhausted), api.Critical, []string{"incident-exhausted"}, false},
+		{"a unit that does not answer", unresponsive(api.IncidentOpen, running), api.Critical, []string{"service-down"}, false},
+		{"a unit that does not answer, waiting for another", unresponsive(api.IncidentSuppressed, running), api.Critical, []string{"service-down"}, false},
+		{"a unit that answers again", unresponsive(api.IncidentVerifying, running), api.OK, nil, true},
+		{"a unit that does not answer is being restarted", unresponsive(api.IncidentActing, api.Service{Status: api.Degraded}), api.OK, nil, true},
+		{"a unit that never answers again", unresponsive(api.IncidentExhausted, running), api.Critical, []string{"incident-exhausted"}, false},
+		{"overload", machine(api.ClassOverload, api.IncidentOpen), api.Warning, []string{"incident-open"}, false},
+		{"overload that something is done against", machine(api.ClassOverload, api.IncidentActing), api.Warning, []string{"incident-open"}, true},
+		{"overload that nothing helps against", machine(api.ClassOverload, api.IncidentExhausted), api.Critical, []string{"incident-exhausted"}, false},
+		{"critical", machine(api.ClassCritical, api.IncidentOpen), api.Critical, []string{"incident-open"}, false},
+		{"critical until just now", machine(api.ClassCritical, api.IncidentVerifying), api.Warning, []string{"incident-open"}, true},
+		{"critical, over, and clocks still capped", machine(api.ClassCritical, api.IncidentHolding), api.Warning, []string{"incident-open"}, false},
+		{"critical, over", func(o *Observed) {
+			machine(api.ClassCritical, api.IncidentResolved)(o)
+			o.Incidents[0].ClosedAt = since(0)
+		}, api.OK, nil, false},
+		{"a unit has too much of something and is down, too", func(o *Observed) {
+			machine(api.ClassCritical, api.IncidentExhausted)(o)
+			o.Incidents[0].Unit = "arasul-x.service"
+			service(failed)(o)
+		}, api.Critical, []string{"service-down", "incident-exhausted"}, false},
+		{"clocks capped, which is no restart", func(o *Observed) {
+			acted(minutes(1), "helped")(o)
+			o.Incidents[0].Actions[0].Kind = "cap-clocks"
+		}, api.OK, nil, false},
+		{"restarted for the machine's sake", func(o *Observed) {
+			acted(minutes(1), "helped")(o)
+			o.Incidents[0].Unit = ""
+		}, api.Warning, []string{"service-restarted"}, false},
+		{"breaker open", func(o *Observed) { o.Healer.BreakerOpen = new(now.Add(time.Minute)) }, api.Warning, []string{"healer-breaker"}, false},
+		{"breaker closed again", func(o *Observed) { o.Healer.BreakerOpen = since(0) }, api.OK, nil, false},
+		{"lease", func(o *Observed) { o.Healer.Lease = &api.Lease{Holder: "updater", Until: now.Add(time.Minute)} }, api.Warning, []string{"healer-paused"}, false},
+		{"lease that ended", func(o *Observed) { o.Healer.Lease = &api.Lease{Until: now} }, api.OK, nil, false},
 		{"acting", state(api.IncidentActing), api.OK, nil, true},
 		{"verifying", state(api.IncidentVerifying), api.OK, nil, true},
 		{"the worst comes first", func(o *Observed) {
@@ -117,9 +167,15 @@ func TestOverallFollowsTheStatusRule(t *testing.T) {
 			var codes []string
 			for _, r := range reasons {
 				codes = append(codes, r.Code)
-				if r.Message == "" || (r.Severity == api.Critical) != (len(codes) <= len(reasons) && status == api.Critical && isCritical(r.Code)) {
+				if r.Message == "" || strings.HasPrefix(r.Message, ":") {
 					t.Errorf("reason %+v", r)
 				}
+			}
+			if worst := slices.IsSortedFunc(reasons, func(a, b api.Reason) int { return strings.Compare(string(a.Severity), string(b.Severity)) }); !worst {
+				t.Errorf("not the worst first: %+v", reasons) // CRITICAL < WARNING
+			}
+			if (status == api.Critical) != (len(reasons) > 0 && reasons[0].Severity == api.Critical) {
+				t.Errorf("%s because of %+v", status, reasons)
 			}
 			if status != tt.status || healing != tt.healing || !cmp.Equal(codes, tt.codes) {
 				t.Errorf("got %s %v healing %v, want %s %v healing %v", status, codes, healing, tt.status, tt.codes, tt.healing)
@@ -129,10 +185,6 @@ func TestOverallFollowsTheStatusRule(t *testing.T) {
 			}
 		})
 	}
-}
-
-func isCritical(code string) bool {
-	return code == "service-down" || code == "service-stopped" || code == "service-needs-help" || code == "database-unreachable" || code == "temperature-high"
 }
 
 // overallNow is what /api/system/status would say, in short.

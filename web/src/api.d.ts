@@ -143,6 +143,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/self-healing/events/{id}/explanation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Why the healer did what it did */
+        get: operations["self-healing-explanation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/self-healing/probes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the healer's probes saw last */
+        get: operations["self-healing-probes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/self-healing/reboots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reboots that the healer asked for */
+        get: operations["self-healing-reboots"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/self-healing/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How fast faults are noticed and repaired */
+        get: operations["self-healing-statistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/self-healing/status": {
         parameters: {
             query?: never;
@@ -329,6 +397,12 @@ export interface components {
             /** @enum {string} */
             type: "sample" | "services" | "incident" | "status";
         };
+        Explanation: {
+            /** @description Plain text in English, several lines: what was seen, what the policy says to it, what was decided and why */
+            text: string;
+            /** Format: date-time */
+            timestamp: string;
+        };
         Failure: {
             /**
              * Format: date-time
@@ -342,6 +416,29 @@ export interface components {
              */
             detected_at: string;
             fault: string;
+        };
+        FaultStatistics: {
+            /**
+             * Format: int64
+             * @description Incidents
+             */
+            count: number;
+            /** @description From the fault until the healer knew */
+            detect_seconds: components["schemas"]["Percentile"];
+            fault: string;
+            /** @description From the fault until the unit, or the readings, were well again */
+            repair_seconds: components["schemas"]["Percentile"];
+            /** Format: int64 */
+            resolved: number;
+            rule: string;
+        };
+        FaultStatisticsList: {
+            /** Format: date-time */
+            since: string;
+            /** @description Per rule and fault, the most frequent first */
+            statistics: components["schemas"]["FaultStatistics"][] | null;
+            /** Format: date-time */
+            timestamp: string;
         };
         GPU: {
             /** Format: int64 */
@@ -579,6 +676,14 @@ export interface components {
             /** Format: date-time */
             until: string;
         };
+        Percentile: {
+            /** Format: double */
+            p50: number;
+            /** Format: double */
+            p95: number;
+            /** Format: double */
+            p99: number;
+        };
         Ping: {
             /**
              * Format: double
@@ -593,6 +698,23 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
         };
+        ProbeList: {
+            probes: components["schemas"]["ProbeResult"][] | null;
+            /** Format: date-time */
+            timestamp: string;
+        };
+        ProbeResult: {
+            /** @description Why it is not up, in words */
+            detail?: string;
+            /** Format: double */
+            duration_seconds: number;
+            /** @enum {string} */
+            status: "up" | "degraded" | "down" | "unknown";
+            /** Format: date-time */
+            timestamp: string;
+            /** @example arasul-proxy.service */
+            unit: string;
+        };
         Reason: {
             /** @enum {string} */
             code: "service-down" | "service-needs-help" | "service-stopped" | "service-restarting" | "service-restarted" | "database-unreachable" | "temperature-high" | "cpu-high" | "disk-high" | "metrics-stale" | "healer-unreachable" | "healer-paused" | "healer-breaker" | "incident-open" | "incident-exhausted";
@@ -601,6 +723,32 @@ export interface components {
             severity: "WARNING" | "CRITICAL";
             /** @description The unit or the thing it is about */
             subject?: string;
+        };
+        Reboot: {
+            /** @description The kernel's, of the boot that was ended */
+            boot_id: string;
+            /**
+             * Format: date-time
+             * @description When the healer ran again
+             */
+            booted_at?: string;
+            helped?: boolean;
+            incident: string;
+            reason: string;
+            /** Format: date-time */
+            requested_at: string;
+            rule: string;
+            /**
+             * Format: date-time
+             * @description When it was judged whether the reason had gone
+             */
+            validated_at?: string;
+        };
+        RebootList: {
+            /** @description Newest first */
+            reboots: components["schemas"]["Reboot"][] | null;
+            /** Format: date-time */
+            timestamp: string;
         };
         Sample: {
             /**
@@ -1098,9 +1246,22 @@ export interface operations {
     "self-healing-events": {
         parameters: {
             query?: {
-                limit?: number;
-                /** @description Only incidents whose fault_at is before this time; next of the page before */
+                /** @description Only incidents of this rule; down: a unit is not up */
+                rule?: string;
+                /** @description A: a unit is not up; B: too much of something; C: the appliance does not do its work */
+                class?: "A" | "B" | "C";
+                /** @description Only incidents of this unit */
+                unit?: string;
+                /** @description Only incidents in this state */
+                state?: "open" | "suppressed" | "acting" | "verifying" | "holding" | "resolved" | "exhausted";
+                /** @description Only incidents that are not over */
+                open?: boolean;
+                /** @description Only incidents whose fault_at is at this time or later */
+                since?: string;
+                /** @description Only incidents whose fault_at is before this time; next of the page before asks for the one after it */
                 before?: string;
+                /** @description Incidents per page; a few more when several begin at one instant */
+                limit?: number;
             };
             header?: never;
             path?: never;
@@ -1115,6 +1276,202 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["IncidentList"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "self-healing-explanation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Of the incident */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explanation"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "self-healing-probes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProbeList"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "self-healing-reboots": {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RebootList"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "self-healing-statistics": {
+        parameters: {
+            query?: {
+                /** @description Only incidents whose fault_at is at this time or later; 30 days when absent */
+                since?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FaultStatisticsList"];
                 };
             };
             /** @description Unprocessable Entity */
