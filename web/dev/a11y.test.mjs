@@ -7,7 +7,7 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 import { launch, open } from "./browser.mjs";
-import { incident, serve, world } from "./server.mjs";
+import { gpu, incident, overload, serve, world } from "./server.mjs";
 
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 let browser;
@@ -38,15 +38,23 @@ const trouble = (w) => {
     { severity: "CRITICAL", code: "service-down", subject: "arasul-metrics.service", message: "" },
     { severity: "WARNING", code: "disk-high", message: "" },
   ];
-  w.shift = { disk_used_bytes: 950e9, temperature_celsius: undefined };
+  w.shift = { ...gpu, disk_used_bytes: 950e9, temperature_celsius: undefined };
   w.services[0] = { ...w.services[0], status: "degraded" };
   w.services[1] = { ...w.services[1], status: "down", reason: "killed by SIGKILL" };
   w.services[2] = { ...w.services[2], status: "unknown" };
-  w.incidents.unshift(incident("9", "mdns", Date.now(), { state: "exhausted" }), incident("8", "metrics", Date.now(), { state: "acting" }));
+  const now = Date.now();
+  w.incidents.unshift(
+    incident("9", "mdns", now, { state: "exhausted" }),
+    incident("8", "metrics", now, { state: "acting" }),
+    incident("7", "n8n", now, { state: "suppressed", cause: "arasul-postgres.service" }),
+    overload("6", "heat-critical", now, { class: "C", state: "holding" }),
+    overload("5", "own-rule", now, { state: "open", actions: [] }),
+  );
 };
 
 // inspect expects neither axe nor the policy to find fault; the browser may
-// complain about a lost connection only where the test cuts it.
+// complain about what the healer has forgotten (404), and about a lost
+// connection only where the test cuts it.
 const inspect = (options, change, act = async () => {}, { cut = false } = {}) =>
   visit(change, options, async (page, s, w, complaints) => {
     await page.waitForTimeout(600);
@@ -58,14 +66,16 @@ const inspect = (options, change, act = async () => {}, { cut = false } = {}) =>
       [],
     );
     assert.deepEqual(
-      complaints.filter((c) => !cut || !/WebSocket connection/.test(c)),
+      complaints.filter((c) => !/status of 404/.test(c) && (!cut || !/WebSocket connection/.test(c))),
       [],
     );
   });
 
 const unfold = async (page) => {
   for (const summary of await page.locator("summary").all()) await summary.click();
-  await page.locator("button[aria-expanded]").click();
+  for (const more of await page.locator("button[aria-expanded]").all()) await more.click();
+  for (const story of await page.locator("details").all()) await story.getByRole("button", { name: /^(Why|Warum)\?$/ }).click();
+  await page.getByText("rung 1 of 2").waitFor();
 };
 
 const lose = async (page, s, w) => {
@@ -100,6 +110,25 @@ test("comes back by itself, shows an incident as it happens, and announces it", 
     await page.locator("summary", { hasText: "The self-repair crashed" }).waitFor();
     const said = await page.locator("main [aria-live]").textContent();
     assert.match(said, /The self-repair crashed .* running again after 2\.1\ss/);
+  }));
+
+test("incidents are searched, explained and counted", () =>
+  visit(trouble, {}, async (page, s, w) => {
+    w.incidents.push(overload("old", "disk-full", Date.now() - 30 * 86_400_000, { class: "C" })); // known to the server only
+    const kinds = page.getByLabel("Kind");
+    await kinds.selectOption({ label: "Critical" });
+    await page.locator(".story", { hasText: "Storage almost full" }).waitFor();
+    assert.equal(await page.locator(".story").count(), 2);
+    await kinds.selectOption({ label: "All kinds" });
+    await page.locator(".story", { hasText: "own-rule at" }).waitFor();
+    const story = page.locator("summary", { hasText: "Memory almost used up" });
+    assert.match(await story.textContent(), /over\s+Overload.*noticed after 2\s*min, Workflows paused, Workflows resumed, back to normal after/s);
+    await story.click();
+    await page.locator("li", { has: story }).getByRole("button", { name: "Why?" }).click();
+    await page.getByText("workflows can wait").waitFor();
+    await page.getByRole("button", { name: "How fast?" }).click();
+    const crashes = await page.getByRole("row", { name: /^Crash/ }).textContent();
+    assert.equal(crashes.replace(/\s/g, " "), "Crash1412 ms31 ms2.1 s6.4 s");
   }));
 
 test("keyboard and choices: the language and the colours stay", () =>

@@ -67,6 +67,9 @@ export function incident(id, unit, at, change = {}) {
   const fault = { fault: "crashed", detail: "killed by SIGKILL", at: iso(at), detected_at: iso(at + 12) };
   return {
     id,
+    rule: "down",
+    class: "A",
+    policy: "0123456789ab",
     unit: `arasul-${unit}.service`,
     fault: "crashed",
     detail: "killed by SIGKILL",
@@ -83,6 +86,7 @@ export function incident(id, unit, at, change = {}) {
       {
         attempt: 1,
         action: "systemd-restart",
+        unit: `arasul-${unit}.service`,
         reason: "Restart= of the unit",
         started_at: iso(at + 104),
         finished_at: iso(at + 310),
@@ -92,6 +96,68 @@ export function incident(id, unit, at, change = {}) {
     ...change,
   };
 }
+
+/** An incident of the machine that something is done against. */
+export function overload(id, rule, at, change = {}) {
+  const detail = "memory_ratio 0.93, above 0.90 for 2m0s";
+  return {
+    ...incident(id, "n8n", at),
+    rule,
+    class: "B",
+    unit: undefined,
+    fault: "measured",
+    detail,
+    failures: [{ fault: "measured", detail, at: iso(at), detected_at: iso(at + 120_000) }],
+    detected_at: iso(at + 120_000),
+    acted_at: iso(at + 120_010),
+    recovered_at: iso(at + 165_000),
+    verified_at: iso(at + 285_000),
+    closed_at: iso(at + 285_000),
+    actions: [
+      {
+        attempt: 1,
+        action: "pause",
+        unit: "arasul-n8n.service",
+        reason: detail,
+        started_at: iso(at + 120_010),
+        finished_at: iso(at + 120_100),
+        outcome: "undone",
+      },
+      {
+        attempt: 2,
+        action: "resume",
+        unit: "arasul-n8n.service",
+        reason: "calm for 2m0s",
+        started_at: iso(at + 285_000),
+        finished_at: iso(at + 285_040),
+        outcome: "helped",
+      },
+    ],
+    ...change,
+  };
+}
+
+/** What the samples of a machine with a GPU say besides. */
+export const gpu = {
+  gpu_utilisation_ratio: 0.64,
+  gpu_memory_total_bytes: 65_893_158_912,
+  gpu_memory_used_bytes: 21_400_000_000,
+  gpu_temperature_celsius: 58,
+  gpu_power_watts: 31.4,
+};
+
+const explanation = `memory-overload is a rule of class B of policy 0123456789ab:
+  memory is about to run out, and the kernel would kill what it likes; workflows can wait
+
+14:02:10  memory_ratio was 0.93, above 0.90, in 3 of 5 samples for 2m0s
+14:02:10  rung 1 of 2: pause arasul-n8n.service. It helped: memory_ratio 0.84 is below 0.85
+14:04:55  calm for 2m0s: resume arasul-n8n.service`;
+
+const statistics = [
+  { rule: "down", fault: "crashed", count: 14, resolved: 14, detect_seconds: { p50: 0.012, p95: 0.031, p99: 0.06 }, repair_seconds: { p50: 2.1, p95: 6.4, p99: 9 } },
+  { rule: "memory-overload", fault: "measured", count: 3, resolved: 3, detect_seconds: { p50: 120, p95: 124, p99: 125 }, repair_seconds: { p50: 165, p95: 402, p99: 420 } },
+  { rule: "own-rule", fault: "measured", count: 1, resolved: 0, detect_seconds: { p50: 5, p95: 5, p99: 5 }, repair_seconds: { p50: 0, p95: 0, p99: 0 } },
+];
 
 /** What the made-up appliance knows; change it as you like and push events. */
 export function world() {
@@ -117,6 +183,7 @@ export function world() {
           outcome: n === 1 ? "failed" : "helped",
         })),
       }),
+      overload("4", "memory-overload", now - 2 * 3_600_000),
       incident("1", "proxy", now - 3 * 86_400_000, { fault: "oom-killed", detail: "killed by the kernel: out of memory" }),
     ],
   };
@@ -135,7 +202,17 @@ export async function serve(world, port = 0) {
   const answers = {
     "/api/system/status": status,
     "/api/services": () => ({ services: world.services, timestamp: iso(Date.now()) }),
-    "/api/self-healing/events": () => ({ events: world.incidents, timestamp: iso(Date.now()) }),
+    "/api/self-healing/events": (q) => ({
+      events: world.incidents.filter(
+        (i) =>
+          (!q.get("class") || q.get("class") === i.class) &&
+          (!q.get("unit") || q.get("unit") === i.unit) &&
+          (!q.get("open") || i.state !== "resolved"),
+      ),
+      timestamp: iso(Date.now()),
+    }),
+    "/api/self-healing/events/4/explanation": () => ({ text: explanation, timestamp: iso(Date.now()) }),
+    "/api/self-healing/statistics": () => ({ since: iso(0), statistics, timestamp: iso(Date.now()) }),
     "/api/metrics/history": (q) => ({ samples: world.empty ? [] : history(q.get("range")), timestamp: iso(Date.now()) }),
   };
 
@@ -146,9 +223,9 @@ export async function serve(world, port = 0) {
     if (url.pathname.startsWith("/api/")) {
       if (world.slow) return;
       const answer = world.broken ? undefined : answers[url.pathname];
-      res.statusCode = answer ? 200 : 503;
+      res.statusCode = answer ? 200 : world.broken ? 503 : 404;
       res.setHeader("Content-Type", answer ? "application/json" : "application/problem+json");
-      res.end(JSON.stringify(answer?.(url.searchParams) ?? { title: "Service Unavailable", status: 503, detail: "The healer does not answer." }));
+      res.end(JSON.stringify(answer?.(url.searchParams) ?? { title: "A made-up problem", status: res.statusCode, detail: "The healer does not answer." }));
       return;
     }
     const path = normalize(url.pathname === "/" ? "/index.html" : url.pathname);

@@ -4,7 +4,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { launch, open } from "./browser.mjs";
-import { incident, serve, world } from "./server.mjs";
+import { gpu, incident, overload, serve, world } from "./server.mjs";
 
 const folder = process.argv[2] ?? "shots";
 await mkdir(folder, { recursive: true });
@@ -39,6 +39,25 @@ const crash = (w) => {
     incident("8", "mdns", now - 90_000, { fault: "start-limit", state: "exhausted", failure_count: 5, recovered_at: undefined, verified_at: undefined }),
   );
 };
+const hot = (w) => {
+  w.status.status = "CRITICAL";
+  w.status.reasons = [
+    { severity: "CRITICAL", code: "incident-open", subject: "heat-critical", message: "" },
+    { severity: "WARNING", code: "healer-breaker", message: "" },
+  ];
+  w.shift = { ...gpu, temperature_celsius: 91, gpu_temperature_celsius: 90 };
+  w.incidents.unshift(
+    overload("9", "heat-critical", now - 40_000, { class: "C", state: "acting", detected_at: new Date(now - 35_000).toISOString(), recovered_at: undefined }),
+    incident("8", "n8n", now - 90_000, { state: "suppressed", cause: "arasul-postgres.service", recovered_at: undefined, actions: [] }),
+    overload("7", "heat", now - 400_000, { state: "holding" }),
+  );
+};
+const explain = async (page) => {
+  await page.locator("summary", { hasText: /almost used up|fast aufgebraucht/ }).click();
+  await page.getByRole("button", { name: /^(Why|Warum)\?$/ }).click();
+  await page.getByRole("button", { name: /^(How fast|Wie schnell)\?$/ }).click();
+  await page.waitForTimeout(400);
+};
 const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 const unfold = async (page) => {
   await page.locator("summary").nth(1).click();
@@ -49,6 +68,9 @@ await shot("desktop-light");
 await shot("desktop-dark-de", { colorScheme: "dark", locale: "de-DE" });
 await shot("incident-light-de", { change: crash, act: unfold, locale: "de-DE" });
 await shot("incident-dark", { change: crash, act: unfold, colorScheme: "dark" });
+await shot("hot-light-de", { change: hot, act: explain, locale: "de-DE" });
+await shot("hot-dark", { change: hot, act: explain, colorScheme: "dark" });
+await shot("phone-hot", { ...phone, change: hot, act: explain, locale: "de-DE" });
 await shot("phone-light", { ...phone, locale: "de-DE" });
 await shot("phone-dark-incident", { ...phone, change: crash, act: unfold, colorScheme: "dark" });
 await shot("tablet", { viewport: { width: 820, height: 1180 } });

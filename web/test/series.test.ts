@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Sample } from "../src/lib/api";
 import { overall } from "../src/lib/overall";
-import { append, columns, memoryRatio, merge, spans, stat, WINDOW } from "../src/lib/series";
+import { append, columns, gpuMemoryRatio, memoryRatio, merge, spans, stat, WINDOW } from "../src/lib/series";
 
 const start = Date.UTC(2026, 10, 23, 12);
 const sample = (second: number, change: Partial<Sample> = {}) =>
@@ -37,6 +37,13 @@ test("a gap becomes a hole in the line", () => {
 test("without a sensor there is no temperature, not zero", () => {
   expect(columns([sample(0), sample(5)])[3]).toEqual([null, null]);
   expect(stat([sample(0)], (s) => s.temperature_celsius)).toBeUndefined();
+});
+
+test("a machine without a GPU has no line of one, and one that shares its memory no share", () => {
+  expect(columns([sample(0)])[4]).toEqual([null]);
+  expect(columns([sample(0, { gpu_utilisation_ratio: 0.25 })])[4]).toEqual([25]);
+  expect(gpuMemoryRatio(sample(0))).toBeUndefined();
+  expect(gpuMemoryRatio(sample(0, { gpu_memory_total_bytes: 8, gpu_memory_used_bytes: 2 }))).toBe(0.25);
 });
 
 test("mean and maximum are those of the samples", () => {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { Action, Incident } from "../src/lib/api";
 import { formatFor } from "../src/lib/format";
 import { messages, nameOf, preferred, type Lang } from "../src/lib/i18n";
-import { isOpen, story, timeline } from "../src/lib/story";
+import { isOpen, stateOf, story, timeline } from "../src/lib/story";
 
 const start = new Date(2026, 10, 23, 14, 3, 12, 500).getTime();
 const after = (ms: number) => new Date(start + ms).toISOString();
@@ -22,6 +22,9 @@ function action(change: Partial<Action> = {}): Action {
 function incident(change: Partial<Incident> = {}): Incident {
   return {
     id: "1",
+    rule: "down",
+    class: "A",
+    policy: "0123456789ab",
     unit: "arasul-metrics.service",
     fault: "crashed",
     detail: "killed by SIGKILL",
@@ -69,7 +72,7 @@ describe("story", () => {
   test("counts repeated faults and repairs, kind by kind", () => {
     const actions = [action({ outcome: "failed" }), action({ outcome: "failed" }), action({ action: "stop-start" })];
     expect(tell(incident({ failure_count: 3, actions }))).toContain(
-      "3 faults in all, restarted 2 times by systemd, stopped and started afresh, running again",
+      "3 faults in all, restarted by systemd (2 times), stopped and started afresh, running again",
     );
   });
 
@@ -86,7 +89,7 @@ describe("story", () => {
     );
     expect(tell(incident({ actions: watched, state: "exhausted" }))).toMatch(/touched nothing, somebody has to look at it\.$/);
     expect(tell(incident({ actions: watched }), "de")).toMatch(/nichts angerührt, nach 2,1 s von selbst wieder in Betrieb\.$/);
-    expect(timeline(incident({ actions: watched }), messages.en)[2]?.title).toBe("Repair 1: restart (only considered)");
+    expect(timeline(incident({ actions: watched }), messages.en)[2]?.title).toBe("Step 1: restart (only considered)");
   });
 
   test("says when it came back by itself", () => {
@@ -100,12 +103,51 @@ describe("story", () => {
   test("knows every fault and state in both languages", () => {
     for (const lang of ["en", "de"] as const) {
       for (const fault of Object.keys(messages.en.story.faults) as Incident["fault"][]) {
-        for (const state of ["open", "acting", "verifying", "resolved", "exhausted"] as const) {
-          expect(tell(incident({ fault, state }), lang)).not.toMatch(/undefined|null|NaN/);
+        for (const state of Object.keys(messages.en.incidents.states) as Incident["state"][]) {
+          for (const rule of ["down", "heat"]) {
+            expect(tell(incident({ rule, fault, state }), lang)).not.toMatch(/undefined|null|NaN/);
+          }
         }
       }
     }
   });
+});
+
+describe("a story of the machine itself", () => {
+  const machine = (change: Partial<Incident> = {}) =>
+    without(incident({ rule: "heat", class: "B", fault: "measured", detail: "91 °C", actions: [action({ action: "cap-clocks" })], ...change }), "unit");
+
+  test("is told by its rule", () => {
+    expect(tell(machine())).toBe("Getting hot at 14:03:12; noticed after 12 ms, graphics processor slowed down, back to normal after 2.1 s.");
+    expect(tell(machine(), "de")).toBe("Wird heiß um 14:03:12; nach 12 ms bemerkt, Grafikprozessor gebremst, nach 2,1 s wieder normal.");
+  });
+
+  test("names what was moved for its sake", () => {
+    const actions = [action({ action: "pause", unit: "arasul-n8n.service" }), action({ action: "unload-models", unit: "arasul-llm.service" })];
+    expect(tell(machine({ actions }))).toContain("Workflows paused, models unloaded, back to normal");
+    expect(timeline(machine({ actions }), messages.en)[2]?.title).toBe("Step 1: Workflows – pause (helped)");
+  });
+
+  test("says when it passed by itself, and when somebody has to look", () => {
+    expect(tell(machine({ actions: [] }))).toContain("back to normal by itself after 2.1 s");
+    expect(tell(machine({ actions: [], state: "exhausted" }))).toContain("somebody has to look at it");
+  });
+
+  test("keeps the names of rules and actions that nobody has translated", () => {
+    expect(tell(machine({ rule: "toString", actions: [action({ action: "constructor" })] }))).toBe(
+      "toString at 14:03:12; noticed after 12 ms, constructor, back to normal after 2.1 s.",
+    );
+  });
+
+  test("has a state that does not claim a repair", () => {
+    expect([stateOf(incident(), messages.en), stateOf(machine(), messages.en)]).toEqual(["repaired", "over"]);
+  });
+});
+
+test("an incident that waits says for what", () => {
+  const i = incident({ state: "suppressed", cause: "arasul-postgres.service", actions: [] });
+  expect(tell(i)).toContain("waiting for: Database.");
+  expect(tell(i, "de")).toContain("wartet auf: Datenbank.");
 });
 
 test("only a resolved incident is not open", () => {
@@ -123,7 +165,7 @@ describe("timeline", () => {
       ["recovered", 2104],
       ["verified", 7104],
     ]);
-    expect(steps[2]?.title).toBe("Repair 1: restart by systemd (helped)");
+    expect(steps[2]?.title).toBe("Step 1: restart by systemd (helped)");
   });
 
   test("falls back to the incident itself when its faults were not kept", () => {

@@ -10,6 +10,7 @@ export type Sample = Schemas["Sample"];
 export type Service = Schemas["Service"];
 export type Incident = Schemas["Incident"];
 export type Action = Schemas["Action"];
+export type FaultStatistics = Schemas["FaultStatistics"];
 export type SystemStatus = Schemas["SystemStatus"];
 export type Reason = Schemas["Reason"];
 export type LiveEvent = Schemas["Event"];
@@ -58,12 +59,28 @@ export interface IncidentPage {
   next?: string | undefined;
 }
 
-export async function fetchIncidents(before?: string): Promise<IncidentPage> {
+/** Which incidents; what is empty leaves it open. */
+export interface IncidentFilter {
+  open: boolean;
+  class: string;
+  unit: string;
+}
+
+export async function fetchIncidents(filter: IncidentFilter, before?: string): Promise<IncidentPage> {
   const query = new URLSearchParams({ limit: "20" });
-  if (before) query.set("before", before);
+  for (const [key, value] of Object.entries({ ...filter, before })) {
+    if (value) query.set(key, String(value));
+  }
   const page = await get<Schemas["IncidentList"]>("/api/self-healing/events?" + query);
   return { events: list(page.events), next: page.next };
 }
+
+/** Why the healer did what it did, in its own words; ApiError 404 when it has forgotten. */
+export const fetchExplanation = async (id: string) =>
+  (await get<Schemas["Explanation"]>(`/api/self-healing/events/${encodeURIComponent(id)}/explanation`)).text;
+
+/** How the faults of the last 30 days were dealt with. */
+export const fetchStatistics = async () => list((await get<Schemas["FaultStatisticsList"]>("/api/self-healing/statistics")).statistics);
 
 export function dialLive(): WebSocket {
   const url = new URL("/api/metrics/live-stream", location.href);

@@ -11,6 +11,7 @@ import {
   fetchServices,
   fetchStatus,
   type Incident,
+  type IncidentFilter,
   type IncidentPage,
   type LiveEvent,
   type Sample,
@@ -31,8 +32,8 @@ export class Appliance {
   status = $state.raw<SystemStatus>();
   services = $state.raw<Service[]>();
   incidents = $state.raw<Incident[]>();
-  /** Where older incidents begin, if there are any. */
-  next = $state<string>();
+  /** By what was asked for: where those begin that are not known yet; "" when all are. */
+  next = $state<Record<string, string>>({});
   /** The last 15 minutes, oldest first. */
   recent = $state.raw<Sample[]>();
   /** The incident that changed last while the page was open. */
@@ -68,7 +69,10 @@ export class Appliance {
       this.#fetch("recent", () => fetchHistory("1h"), (s) => (this.recent = merge(s, this.recent ?? []))),
     incidents: () => {
       this.#saidIncidents.clear();
-      return this.#fetch("incidents", () => fetchIncidents(), (page) => this.#takeIncidents(page));
+      return this.#fetch("incidents", () => fetchIncidents(everything), (page) => {
+        this.next = {};
+        this.#takeIncidents(page, keyOf(everything));
+      });
     },
   };
 
@@ -117,10 +121,11 @@ export class Appliance {
     await Promise.all(parts.map((part) => this.#load[part]()));
   }
 
-  async older(): Promise<void> {
-    const { next } = this;
-    const take = (page: IncidentPage) => this.#takeIncidents(page, this.incidents);
-    await this.#fetch("incidents", () => fetchIncidents(next), take);
+  /** Asks for the first incidents that match, or for those after the ones that are known. */
+  async older(filter: IncidentFilter): Promise<void> {
+    const key = keyOf(filter);
+    const take = (page: IncidentPage) => this.#takeIncidents(page, key, this.incidents);
+    await this.#fetch("incidents", () => fetchIncidents(filter, this.next[key]), take);
   }
 
   async #fetch<T>(part: Part, ask: () => Promise<T>, take: (answer: T) => unknown): Promise<void> {
@@ -139,11 +144,11 @@ export class Appliance {
     if (there !== undefined) this.skew = there - Date.now();
   }
 
-  #takeIncidents(page: IncidentPage, newer: Incident[] = []): void {
-    const byID = new Map([...newer, ...page.events].map((i) => [i.id, i]));
+  #takeIncidents(page: IncidentPage, key: string, known: Incident[] = []): void {
+    const byID = new Map([...known, ...page.events].map((i) => [i.id, i]));
     for (const [id, i] of this.#saidIncidents) byID.set(id, i);
     this.incidents = newestFirst([...byID.values()]);
-    this.next = page.next;
+    this.next[key] = page.next ?? "";
     this.#listed = true;
   }
 
@@ -168,6 +173,11 @@ export class Appliance {
     }
   }
 }
+
+const everything: IncidentFilter = { open: false, class: "", unit: "" };
+
+/** The key of what was asked for in Appliance.next. */
+export const keyOf = (f: IncidentFilter): string => JSON.stringify([f.open, f.class, f.unit]);
 
 const newestFirst = (incidents: Incident[]) =>
   incidents.sort((a, b) => (instant(b.fault_at) ?? 0) - (instant(a.fault_at) ?? 0));

@@ -78,6 +78,7 @@ export function formatFor(locale: string) {
     load: (n: number) => hundredth.format(n),
     whole: (n: number) => whole.format(n),
     celsius: (n: number) => whole.format(n) + NBSP + "°C",
+    watts: (n: number) => whole.format(n) + NBSP + "W",
     duration,
     ago,
     when,

@@ -25,29 +25,33 @@ export function append(have: readonly Sample[], sample: Sample): Sample[] {
   return last && at(sample) < at(last) - SET_BACK ? [sample] : merge(have, [sample]);
 }
 
-/** Columns for the chart: seconds since 1970, then percent, percent, °C. */
+/** What a chart shows of a sample: percent, percent, °C, percent. */
+const lines: ((s: Sample) => number | null)[] = [
+  (s) => s.cpu_ratio * 100,
+  (s) => memoryRatio(s) * 100,
+  (s) => s.temperature_celsius ?? null,
+  (s) => (s.gpu_utilisation_ratio === undefined ? null : s.gpu_utilisation_ratio * 100),
+];
+
+/** Columns for the chart: seconds since 1970, then a column per line. */
 export type Columns = [number[], ...(number | null)[][]];
 
 /** Puts a hole where samples are missing, so that no line is drawn across. */
 export function columns(samples: readonly Sample[]): Columns {
-  const out: Columns = [[], [], [], []];
-  const [times, cpu, memory, celsius] = out as [number[], (number | null)[], (number | null)[], (number | null)[]];
+  const times: number[] = [];
+  const drawn: (number | null)[][] = lines.map(() => []);
   const gap = 3 * spacing(samples);
   for (const s of samples) {
     const t = at(s) / 1000;
     const before = times.at(-1);
     if (before !== undefined && t - before > gap) {
       times.push((before + t) / 2);
-      cpu.push(null);
-      memory.push(null);
-      celsius.push(null);
+      drawn.forEach((column) => column.push(null));
     }
     times.push(t);
-    cpu.push(s.cpu_ratio * 100);
-    memory.push(memoryRatio(s) * 100);
-    celsius.push(s.temperature_celsius ?? null);
+    drawn.forEach((column, i) => column.push(lines[i]!(s)));
   }
-  return out;
+  return [times, ...drawn];
 }
 
 // spacing is the usual distance between two samples: the median, in seconds.
@@ -59,6 +63,9 @@ function spacing(samples: readonly Sample[]): number {
 }
 
 export const memoryRatio = (s: Sample) => share(s.memory_used_bytes, s.memory_total_bytes);
+/** Undefined without a GPU that has memory of its own, and of which this is known. */
+export const gpuMemoryRatio = (s: Sample) =>
+  s.gpu_memory_total_bytes ? share(s.gpu_memory_used_bytes ?? 0, s.gpu_memory_total_bytes) : undefined;
 export const diskRatio = (s: Sample) => share(s.disk_used_bytes, s.disk_total_bytes);
 
 const share = (part: number, whole: number) => (whole > 0 ? part / whole : 0);

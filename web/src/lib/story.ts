@@ -4,7 +4,7 @@
 
 import { instant, type Format } from "./format";
 import type { Action, Incident } from "./api";
-import { nameOf, type Messages } from "./i18n";
+import { nameOf, topicOf, word, type Messages } from "./i18n";
 
 /** Whether the incident still needs something to happen. */
 export function isOpen(i: Incident): boolean {
@@ -26,29 +26,54 @@ export function story(i: Incident, now: number, t: Messages, f: Format): string 
 
   const sameDay = new Date(fault).toDateString() === new Date(now).toDateString();
   const at = sameDay ? t.story.at(f.time(fault)) : t.story.on(f.day(fault), f.time(fault));
-  const tell = t.story.faults[i.fault] ?? t.story.faults.failed;
-  return tell(nameOf(i.unit, t).subject, at) + "; " + parts.join(", ") + ".";
+  return subject(i, at, t) + "; " + parts.join(", ") + ".";
+}
+
+/** Whether it is about a unit that does not run, and not about a figure. */
+const isDown = (i: Incident) => i.rule === "down";
+
+function subject(i: Incident, at: string, t: Messages): string {
+  if (!isDown(i)) return topicOf(i.rule, t) + " " + at;
+  return (t.story.faults[i.fault] ?? t.story.faults.failed)(nameOf(i.unit ?? "", t).subject, at);
+}
+
+// What these actions are done to has to be said; others say it themselves.
+const moves = new Set(["systemd-restart", "restart", "stop-start", "stop", "start", "kill", "pause", "resume"]);
+
+// target names what was done to which part, unless that is what the story is about.
+function target(a: Action, i: Incident, t: Messages): string {
+  return a.unit && moves.has(a.action) && !(isDown(i) && a.unit === i.unit) ? nameOf(a.unit, t).label : "";
 }
 
 // deeds counts what was done, kind by kind in the order it began.
 function deeds(i: Incident, t: Messages): string[] {
-  const counts = new Map<keyof typeof t.story.acts, number>();
+  const counts = new Map<string, number>();
   for (const a of i.actions ?? []) {
     if (a.outcome === "refused" || onlyWatched(a) || (a.outcome === "running" && i.state === "acting")) continue;
-    counts.set(a.action, (counts.get(a.action) ?? 0) + 1);
+    const act = word<string>(t.story.acts, a.action) ?? a.action;
+    const deed = [target(a, i, t), act].filter(Boolean).join(" ");
+    counts.set(deed, (counts.get(deed) ?? 0) + 1);
   }
-  const done: string[] = [...counts].map(([kind, n]) => t.story.acts[kind]?.(n) ?? kind);
+  const done = [...counts].map(([deed, n]) => t.story.done(deed, n));
   return (i.actions ?? []).some(onlyWatched) ? [...done, t.story.watched] : done;
 }
 
 function ending(i: Incident, fault: number, t: Messages, f: Format): string {
   const actions = i.actions ?? [];
-  if (i.state === "exhausted" && actions.some(onlyWatched)) return t.story.untouched;
+  if (i.state === "exhausted" && actions.every(onlyWatched)) return t.story.untouched;
+  if (i.state === "suppressed" && i.cause) return t.story.waits(nameOf(i.cause, t).label);
   if (i.state !== "resolved") return t.story[i.state] ?? t.story.open;
   const end = instant(i.recovered_at) ?? instant(i.verified_at) ?? instant(i.closed_at);
-  if (end === undefined) return t.story.ended;
+  if (end === undefined) return isDown(i) ? t.story.ended : t.story.over;
   const took = f.duration(end - fault);
-  return actions.some((a) => !onlyWatched(a)) ? t.story.again(took) : t.story.alone(took);
+  if (actions.some((a) => !onlyWatched(a))) return isDown(i) ? t.story.again(took) : t.story.normal(took);
+  return isDown(i) ? t.story.alone(took) : t.story.calmed(took);
+}
+
+/** The state in a word. */
+export function stateOf(i: Incident, t: Messages): string {
+  if (i.state === "resolved" && !isDown(i)) return t.incidents.over;
+  return t.incidents.states[i.state] ?? i.state;
 }
 
 export interface Step {
@@ -72,15 +97,16 @@ export function timeline(i: Incident, t: Messages): Step[] {
 
   const failures = i.failures?.length ? i.failures : [{ detail: i.detail, at: i.fault_at, detected_at: i.detected_at }];
   for (const failure of failures) {
-    add("fault", failure.at, words.steps.fault, failure.detail);
+    add("fault", failure.at, isDown(i) ? words.steps.fault : words.steps.trouble, failure.detail);
     add("detected", failure.detected_at, words.steps.detected);
   }
   for (const a of i.actions ?? []) {
     const outcome = words.outcomes[onlyWatched(a) ? "watched" : a.outcome] ?? a.outcome;
     const detail = [a.reason, a.error].filter(Boolean).join(" – ");
-    add("action", a.started_at, `${words.steps.action(a.attempt)}: ${words.kinds[a.action] ?? a.action} (${outcome})`, detail);
+    const deed = [target(a, i, t), word<string>(words.kinds, a.action) ?? a.action].filter(Boolean).join(" – ");
+    add("action", a.started_at, `${words.steps.action(a.attempt)}: ${deed} (${outcome})`, detail);
   }
-  add("recovered", i.recovered_at, words.steps.recovered);
+  add("recovered", i.recovered_at, isDown(i) ? words.steps.recovered : words.steps.normal);
   add("verified", i.verified_at, words.steps.verified);
   if (i.state === "exhausted") add("closed", i.closed_at, words.steps.closed);
 
