@@ -67,6 +67,7 @@ type commands struct {
 	Status statusCmd `cmd:"" help:"Say whether all is well. Exits with 1 when the state is CRITICAL."`
 	Heal   struct {
 		Status      healStatusCmd      `cmd:"" help:"Say how the healer does and what it repaired last."`
+		Statistics  healStatisticsCmd  `cmd:"" help:"Say how fast faults were noticed and repaired."`
 		Maintenance healMaintenanceCmd `cmd:"" help:"Keep the healer's hands off while you work on the machine, or put them back on."`
 		Simulate    healSimulateCmd    `cmd:"" help:"Play a story to the policy and say what would be done. Exits with 1 when that is not what the story expects."`
 	} `cmd:"" help:"Ask and steer self-healing."`

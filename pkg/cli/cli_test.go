@@ -7,8 +7,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -298,6 +300,38 @@ func TestWatchingGoesOnOverErrorsUntilInterrupted(t *testing.T) {
 		}
 		if !strings.Contains(stderr.String(), "out of reach") {
 			t.Errorf("stderr %q", &stderr)
+		}
+	})
+}
+
+// past is a dashboard that answers nothing and keeps what it was asked.
+type past struct{ path string }
+
+func (p *past) GetJSON(_ context.Context, path string, _ any) error {
+	p.path = path
+	return nil
+}
+
+func TestStatisticsGoAsFarBackAsTheyAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for since, want := range map[string]time.Duration{"": 30 * 24 * time.Hour, "7d": 168 * time.Hour, "90m": 90 * time.Minute, "3650d": 87600 * time.Hour} {
+			asked := &past{}
+			args := []string{"heal", "statistics", "--json"}
+			if since != "" {
+				args = append(args, "--since", since)
+			}
+			if code := Run(t.Context(), Env{Stdout: io.Discard, Stderr: os.Stderr, Dashboard: asked}, args); code != 0 {
+				t.Errorf("%q: exit code %d", since, code)
+			}
+			begin := time.Now().Add(-want).UTC().Format(time.RFC3339)
+			if path := "/api/self-healing/statistics?since=" + url.QueryEscape(begin); asked.path != path {
+				t.Errorf("%q asks for %s, want %s", since, asked.path, path)
+			}
+		}
+		for _, since := range []string{"d", "-1d", "0s", "3651d", "1.5d", "99999999999999999999d", "forever"} {
+			if code := Run(t.Context(), Env{Stdout: io.Discard, Stderr: io.Discard, Dashboard: &past{}}, []string{"heal", "statistics", "--since=" + since}); code != 2 {
+				t.Errorf("%q: exit code %d", since, code)
+			}
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -45,8 +46,17 @@ func printHealer(w io.Writer, s api.HealerStatus, incidents []api.Incident) {
 	if s.Maintenance {
 		fmt.Fprintln(w, "maintenance is on: nothing will be repaired")
 	}
+	if s.Lease != nil {
+		fmt.Fprintf(w, "the %s has asked for hands off for another %s\n", s.Lease.Holder, span(s.Lease.Until.Sub(s.Timestamp)))
+	}
+	if s.BreakerOpen != nil {
+		fmt.Fprintf(w, "too much was done in too short a time: nothing more is done for another %s\n", span(s.BreakerOpen.Sub(s.Timestamp)))
+	}
 	if !s.Mirrored {
 		fmt.Fprintln(w, "some events still wait for the database")
+	}
+	if s.LostEvents > 0 {
+		fmt.Fprintf(w, "%d events will never reach the database: there was no room for them\n", s.LostEvents)
 	}
 	if len(incidents) == 0 {
 		fmt.Fprintln(w, "no incidents")
@@ -54,24 +64,33 @@ func printHealer(w io.Writer, s api.HealerStatus, incidents []api.Incident) {
 	}
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "WHEN\tUNIT\tFAULT\tNOTICED\tBACK AFTER\tSTATE\tACTIONS")
+	fmt.Fprintln(t, "WHEN\tRULE\tUNIT\tFAULT\tNOTICED\tWELL AFTER\tSTATE\tACTIONS")
 	for _, i := range incidents {
 		back := "-"
 		if i.RecoveredAt != nil {
 			back = span(i.RecoveredAt.Sub(i.FaultAt))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", i.FaultAt.Local().Format(time.DateTime), i.Unit, i.Fault,
-			span(i.DetectedAt.Sub(i.FaultAt)), back, i.State, actions(i.Actions))
+		state := string(i.State)
+		if i.Cause != "" {
+			state += " by " + i.Cause
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", i.FaultAt.Local().Format(time.DateTime), i.Rule, cmp.Or(i.Unit, "the machine"), i.Fault,
+			span(i.DetectedAt.Sub(i.FaultAt)), back, state, actions(i))
 	}
 	_ = t.Flush()
 }
 
-// actions names what was tried, in order, equal neighbours once.
-func actions(list []api.Action) string {
+// actions names what was tried, in order, equal neighbours once, and to what
+// unless that is the unit of the incident.
+func actions(i api.Incident) string {
 	var out []string
-	for n, a := range list {
-		if n == 0 || list[n-1].Kind != a.Kind {
-			out = append(out, a.Kind)
+	for _, a := range i.Actions {
+		act := a.Kind
+		if a.Unit != "" && a.Unit != i.Unit {
+			act += " " + a.Unit
+		}
+		if len(out) == 0 || out[len(out)-1] != act {
+			out = append(out, act)
 		}
 	}
 	if len(out) == 0 {
