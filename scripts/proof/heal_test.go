@@ -4,7 +4,6 @@ package proof
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -68,31 +67,7 @@ func (b *bed) healed(i incident, fault, action string, since time.Time) {
 		b.t.Errorf("noticed only after %s", noticed)
 	}
 
-	var row incident
-	eventually(b.t, 20*time.Second, func() error {
-		text := b.sql(fmt.Sprintf(`SELECT row_to_json(e) FROM (SELECT *, (SELECT json_agg(a ORDER BY attempt)
-			FROM recovery_actions a WHERE incident = id) AS actions FROM self_healing_events WHERE id = '%s') AS e`, i.ID))
-		if text == "" {
-			return errors.New("no row in PostgreSQL")
-		}
-		if err := json.Unmarshal([]byte(text), &row); err != nil {
-			return err
-		}
-		if row.State != "resolved" {
-			return fmt.Errorf("the row is %v", row)
-		}
-		return nil
-	})
-	if row.RecoveredAt == nil || row.VerifiedAt == nil {
-		b.t.Fatalf("times are missing in PostgreSQL: %+v", row)
-	}
-	if row.String() != i.String() || row.FaultAt.Sub(i.FaultAt).Abs() > time.Microsecond ||
-		row.RecoveredAt.Sub(*i.RecoveredAt).Abs() > time.Microsecond || row.VerifiedAt.Sub(*i.VerifiedAt).Abs() > time.Microsecond {
-		b.t.Errorf("PostgreSQL has\n%v, the page has\n%v", row, i)
-	}
-	if n := b.sql("SELECT count(*) FROM service_failures WHERE incident = '" + i.ID + "'"); n != fmt.Sprint(i.Count) {
-		b.t.Errorf("PostgreSQL has %s failures of %d", n, i.Count)
-	}
+	b.recorded(i)
 }
 
 // Proves HEAL-1 and HEAL-7: before one's eyes, on a page that stays open.

@@ -1,4 +1,4 @@
-//go:build machine
+//go:build machine || box
 
 package proof
 
@@ -55,7 +55,9 @@ type (
 
 	incident struct {
 		ID          string     `json:"id"`
+		Rule        string     `json:"rule"`
 		Unit        string     `json:"unit"`
+		Cause       string     `json:"cause"`
 		Fault       string     `json:"fault"`
 		Detail      string     `json:"detail"`
 		State       string     `json:"state"`
@@ -66,8 +68,9 @@ type (
 		RecoveredAt *time.Time `json:"recovered_at"`
 		VerifiedAt  *time.Time `json:"verified_at"`
 		Actions     []struct {
-			Kind    string `json:"action"`
-			Outcome string `json:"outcome"`
+			Kind      string    `json:"action"`
+			Outcome   string    `json:"outcome"`
+			StartedAt time.Time `json:"started_at"`
 		} `json:"actions"`
 	}
 )

@@ -1,0 +1,278 @@
+//go:build machine
+
+package proof
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// injured is a machine with the policy as it is shipped. The healer learns from
+// what helped and counts what it did, so each test begins without its memory.
+var injured = share("machine", "t-faults")
+
+func takeInjured(t *testing.T) *bed {
+	t.Helper()
+	b := injured.take(t)
+	b.run("systemctl", "reset-failed", "arasul-*")
+	b.run(append([]string{"systemctl", "start", "arasul.target"}, daemons...)...)
+	b.allWell()
+	b.run("systemctl", "stop", healerUnit)
+	b.run("rm", "-f", "/var/lib/arasul/healer/state.json")
+	b.run("systemctl", "start", healerUnit)
+	b.allWell()
+	// Until a probe has succeeded once, the unit may still be starting.
+	for _, unit := range []string{postgresUnit, metricsUnit, dashboardUnit} {
+		b.probed(unit, "up")
+	}
+	return b
+}
+
+const n8nUnit = "arasul-n8n.service"
+
+// standIn is a service that listens where a real one would, with the mode of its
+// answers in a file that it empties when it starts: a status, or "hang". It ends
+// when the database does not take connections, if told so.
+const standIn = `use strict; use IO::Socket::INET; use IO::Socket::UNIX;
+my ($port, $mode, $database) = @ARGV;
+unlink $mode;
+$SIG{ALRM} = sub { IO::Socket::UNIX->new(Peer => $database) or exit 1; alarm 1 };
+if ($database) { IO::Socket::UNIX->new(Peer => $database) or exit 1; alarm 1 }
+my $door = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 50, ReuseAddr => 1) or die $!;
+my @held;
+while (1) {
+	my $guest = $door->accept or next;
+	my $answer = 200;
+	if (open my $f, "<", $mode) { $answer = <$f>; chomp $answer }
+	if ($answer eq "hang") { push @held, $guest; next }
+	while (my $line = <$guest>) { last if $line =~ /^\r?\n$/ }
+	print $guest "HTTP/1.1 $answer It\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+	close $guest;
+}
+`
+
+// standsIn starts a stand-in for n8n and waits until its probe has succeeded. It
+// goes with the test.
+func (b *bed) standsIn(needsDatabase bool) {
+	b.t.Helper()
+	database := ""
+	if needsDatabase {
+		database = "/run/arasul/postgres/.s.PGSQL.5432"
+	}
+	b.put("/run/stand-in.pl", []byte(standIn))
+	b.t.Cleanup(func() { b.run("systemctl", "restart", dashboardUnit) }) // or it would show a service that is no more
+	b.unit(n8nUnit, fmt.Sprintf(`[Unit]
+StartLimitIntervalSec=10min
+StartLimitBurst=5
+[Service]
+ExecStart=/usr/bin/perl /run/stand-in.pl 5678 /run/n8n.mode %s
+Restart=always
+RestartSec=500ms
+TimeoutStopSec=5s
+`, database))
+	b.run("systemctl", "start", n8nUnit)
+	b.probed(n8nUnit, "up")
+}
+
+// probed waits until the healer's probe of a unit says so.
+func (b *bed) probed(unit, status string) {
+	b.t.Helper()
+	eventually(b.t, 30*time.Second, func() error {
+		said := b.run("curl", "--silent", "--unix-socket", "/run/arasul/healer/healer.sock", "http://healer/probes")
+		if !strings.Contains(said, fmt.Sprintf(`{"unit":%q,"status":%q`, unit, status)) {
+			return fmt.Errorf("want %s %s: %s", unit, status, said)
+		}
+		return nil
+	})
+}
+
+// answers sets how the stand-in answers from now on.
+func (b *bed) answers(how string) time.Time {
+	b.t.Helper()
+	at := time.Now()
+	b.put("/run/n8n.mode", []byte(how))
+	return at
+}
+
+// Proves HEAL-1 and HEAL-9: a daemon that stands still is noticed by its probe,
+// before its watchdog, and restarted.
+func TestFrozenDaemonIsNoticedBeforeItsWatchdog(t *testing.T) {
+	b := takeInjured(t)
+	page := b.listen()
+	frozen := b.kill(metricsUnit, "STOP")
+	i := page.incident(time.Minute, about(metricsUnit, frozen, "resolved"))
+	b.mended(i, "unresponsive", "restart", frozen)
+	if i.Count != 1 {
+		t.Errorf("want one failure: %v", i)
+	}
+	b.allWell()
+}
+
+// Proves HEAL-1 and HEAL-9: a port that takes connections and does not answer.
+func TestServiceThatHangsIsRestarted(t *testing.T) {
+	b := takeInjured(t)
+	b.standsIn(false)
+	page := b.listen()
+	hung := b.answers("hang")
+	i := page.incident(time.Minute, about(n8nUnit, hung, "resolved"))
+	b.mended(i, "unresponsive", "restart", hung)
+	if !strings.Contains(i.Detail, "no answer to GET /healthz within 2s, 3 times in a row") {
+		t.Errorf("the incident says %q", i.Detail)
+	}
+	b.probed(n8nUnit, "up")
+	// And one that answers that it is broken.
+	broken := b.answers("500")
+	i = page.incident(time.Minute, about(n8nUnit, broken, "resolved"))
+	b.mended(i, "unresponsive", "restart", broken)
+	if !strings.Contains(i.Detail, "answers GET /healthz with 500") {
+		t.Errorf("the incident says %q", i.Detail)
+	}
+}
+
+// Proves HEAL-5: what stands still in maintenance is left so, and repaired
+// afterwards.
+func TestFrozenServiceIsLeftAloneInMaintenance(t *testing.T) {
+	b := takeInjured(t)
+	b.standsIn(false)
+	page := b.listen()
+	b.run("arasul", "heal", "maintenance", "on")
+	t.Cleanup(func() { b.run("arasul", "heal", "maintenance", "off") })
+	pid := b.property(n8nUnit, "MainPID")
+	frozen := b.kill(n8nUnit, "STOP")
+	i := page.incident(30*time.Second, about(n8nUnit, frozen))
+	t.Logf("figure: noticed after %s", i.DetectedAt.Sub(frozen).Round(10*time.Millisecond))
+	b.healerLooksAgain()
+	if now := b.property(n8nUnit, "MainPID"); now != pid {
+		t.Errorf("main process %s before, %s after", pid, now)
+	}
+	b.run("arasul", "heal", "maintenance", "off")
+	i = page.incident(30*time.Second, about(n8nUnit, frozen, "resolved"))
+	b.mended(i, "unresponsive", "restart", frozen)
+}
+
+// Proves HEAL-1 and HEAL-5: a unit that ends as soon as it starts is tried as
+// the ladder says, and then left until somebody has looked.
+func TestExitLoopIsGivenUp(t *testing.T) {
+	b := takeInjured(t)
+	remove := b.dropIn(mdnsUnit, "[Service]\nExecStart=\nExecStart=/bin/false\n")
+	page := b.listen()
+	killed := b.kill(mdnsUnit, "KILL")
+	i := page.incident(2*time.Minute, about(mdnsUnit, killed, "exhausted"))
+	t.Logf("figure: noticed after %s, given up after %s: %s, %d failures",
+		i.DetectedAt.Sub(killed).Round(10*time.Millisecond), time.Since(killed).Round(100*time.Millisecond), i.tried(), i.Count)
+	if want := "systemd-restart failed, restart failed, stop-start failed"; i.tried() != want {
+		t.Errorf("tried %s, want %s", i.tried(), want)
+	}
+	eventually(t, 20*time.Second, func() error {
+		var s systemStatus
+		if err := b.get("/api/system/status", &s); err != nil {
+			return err
+		}
+		for _, r := range s.Reasons {
+			if r.Code == "service-needs-help" && r.Subject == mdnsUnit {
+				return nil
+			}
+		}
+		return fmt.Errorf("%+v", s)
+	})
+	remove()
+	b.sh("systemctl reset-failed " + mdnsUnit + "; systemctl start " + mdnsUnit)
+	page.incident(30*time.Second, about(mdnsUnit, killed, "resolved"))
+	b.allWell()
+}
+
+// Proves HEAL-1: systemd gives up a unit that was killed too often; the healer
+// clears its start limit and restarts it.
+func TestStartLimitIsCleared(t *testing.T) {
+	b := takeInjured(t)
+	b.dropIn(mdnsUnit, "[Unit]\nStartLimitBurst=3\n[Service]\nRestartSec=100ms\n")
+	page := b.listen()
+	began := time.Now()
+	last := began
+	eventually(t, 20*time.Second, func() error {
+		list, err := b.incidents()
+		if err == nil && slices.ContainsFunc(list, func(i incident) bool { return about(mdnsUnit, began)(i) && len(i.touched()) > 0 }) {
+			return nil
+		}
+		last = time.Now()
+		b.try("systemctl", "kill", "--kill-whom=main", "--signal=KILL", mdnsUnit)
+		return fmt.Errorf("systemd goes on restarting it: %w", err)
+	})
+	i := page.incident(30*time.Second, about(mdnsUnit, began, "resolved"))
+	b.mended(i, "crashed", "restart", began)
+	t.Logf("figure: well %s after the last kill", i.RecoveredAt.Sub(last).Round(10*time.Millisecond))
+}
+
+// Proves HEAL-1 and HEAL-9: a database whose main process stands still takes no
+// connections; those that are open go on.
+func TestFrozenDatabaseIsRestarted(t *testing.T) {
+	b := takeInjured(t)
+	page := b.listen()
+	frozen := b.kill(postgresUnit, "STOP")
+	i := page.incident(time.Minute, about(postgresUnit, frozen, "resolved"))
+	b.allWell()
+	b.mended(i, "unresponsive", "restart", frozen)
+}
+
+// Proves HEAL-5: a database that cannot run is repaired first, and nothing is
+// tried in vain with what needs it.
+func TestServiceWithoutItsDatabaseWaitsForIt(t *testing.T) {
+	b := takeInjured(t)
+	b.standsIn(true)
+	b.dropIn(postgresUnit, "[Service]\nExecStartPre=/usr/bin/test ! -e /run/no-database\n")
+	b.run("touch", "/run/no-database")
+	t.Cleanup(func() { b.run("rm", "-f", "/run/no-database") })
+	page := b.listen()
+	killed := b.kill(postgresUnit, "KILL")
+	i := page.incident(time.Minute, about(n8nUnit, killed, "suppressed"))
+	t.Logf("figure: waits for %s %s after the kill: %v", i.Cause, time.Since(killed).Round(100*time.Millisecond), i)
+	if i.Cause != postgresUnit || len(i.touched()) > 0 {
+		t.Errorf("want it to wait, untouched: %v", i)
+	}
+	b.healerLooksAgain()
+	b.run("rm", "/run/no-database")
+	cause := page.incident(2*time.Minute, about(postgresUnit, killed, "resolved"))
+	i = page.incident(time.Minute, about(n8nUnit, killed, "resolved"))
+	b.allWell()
+	b.recorded(cause)
+	b.mended(i, "exited", "restart", killed)
+	t.Logf("figure: %v", cause)
+	for _, a := range i.Actions {
+		if a.Kind == "restart" && a.StartedAt.Before(*cause.RecoveredAt) {
+			t.Errorf("it was restarted at %s, and the database was back at %s", a.StartedAt, cause.RecoveredAt)
+		}
+	}
+}
+
+// Proves HEAL-5: a database that an operator stopped stays stopped, and what
+// fails for want of it is not repaired in vain.
+func TestDatabaseStoppedByAnOperatorStaysStopped(t *testing.T) {
+	b := takeInjured(t)
+	b.standsIn(true)
+	page := b.listen()
+	stopped := time.Now()
+	b.run("systemctl", "stop", postgresUnit)
+	t.Cleanup(func() { b.run("systemctl", "start", postgresUnit) })
+	i := page.incident(time.Minute, about(n8nUnit, stopped, "suppressed"))
+	if i.Cause != postgresUnit || len(i.touched()) > 0 {
+		t.Errorf("want it to wait, untouched: %v", i)
+	}
+	b.healerLooksAgain()
+	if state := b.property(postgresUnit, "ActiveState"); state != "inactive" {
+		t.Errorf("%s is %s", postgresUnit, state)
+	}
+	b.run("systemctl", "start", postgresUnit)
+	b.allWell()
+	i = page.incident(time.Minute, about(n8nUnit, stopped, "resolved"))
+	b.recorded(i)
+	list, err := b.incidents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.ContainsFunc(list, about(postgresUnit, stopped)) {
+		t.Errorf("an orderly stop became an incident: %v", list)
+	}
+}
