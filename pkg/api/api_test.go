@@ -88,7 +88,7 @@ func TestEnumsAreTheConstants(t *testing.T) {
 		reflect.TypeFor[KernelEventKind](): {
 			string(KernelOOMKill), string(KernelIOError), string(KernelFilesystemError), string(KernelHungTask), string(KernelXid), string(KernelGPUError),
 		},
-		reflect.TypeFor[Overall]():       {string(OK), string(Warning), string(Critical)},
+		reflect.TypeFor[Overall](): {string(OK), string(Warning), string(Critical)},
 	}
 	for field := range fields() {
 		tag, ok := field.Tag.Lookup("enum")

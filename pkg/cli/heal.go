@@ -101,4 +101,3 @@ func counted(n int, what string) string {
 		return fmt.Sprintf("%d %ss", n, what)
 	}
 }
-
