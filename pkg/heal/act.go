@@ -145,6 +145,9 @@ func (r *reducer) rung(inc *Incident) *Command {
 	for ; inc.Rung < len(ladder); inc.Rung++ {
 		rung := ladder[inc.Rung]
 		c := r.command(inc, rung)
+		if inc.inForce(c) {
+			continue
+		}
 		switch why, wait := r.refuse(inc, rung, c); {
 		case why != "":
 			r.begin(inc, rung.Action, c.Unit, why)
@@ -165,6 +168,26 @@ func (r *reducer) rung(inc *Incident) *Command {
 	r.serviceFailed(inc)
 	r.enter(inc, api.IncidentExhausted, retry.Std())
 	return nil
+}
+
+// capLevels are the levels of cap-clocks, the deepest last.
+var capLevels = []string{string(api.CapLight), string(api.CapDeep), string(api.CapLowest)}
+
+// inForce reports whether what a command would do has been done, or more, and
+// was not taken back: to cap the clocks lightly now could only raise them.
+func (inc *Incident) inForce(c *Command) bool {
+	m := inc.measure(c)
+	return m != nil && m.InForce && slices.Index(capLevels, c.Level) <= slices.Index(capLevels, m.Level)
+}
+
+// measure returns what is yet to be taken back of what a command does, or nil.
+func (inc *Incident) measure(c *Command) *Measure {
+	undo := actions[c.Action].undo
+	i := slices.IndexFunc(inc.Measures, func(m Measure) bool { return undo != "" && m.Undo == undo && m.Unit == c.Unit })
+	if i < 0 {
+		return nil
+	}
+	return &inc.Measures[i]
 }
 
 // serviceFailed counts that an application service is down and systemd does
@@ -232,11 +255,8 @@ func (r *reducer) issue(inc *Incident, c *Command) *Command {
 	inc.NotBefore = time.Time{}
 	c.Incident, c.Attempt = inc.ID, last(inc).Attempt
 	r.s.Ledger = append(slices.Clip(r.s.Ledger), Spent{At: r.now, Rule: inc.Rule, Unit: inc.Unit, Action: c.Action, Target: c.Unit})
-	if undo := actions[c.Action].undo; undo != "" {
-		m := Measure{Undo: undo, Unit: c.Unit, Timeout: c.Timeout}
-		if !slices.ContainsFunc(inc.Measures, func(o Measure) bool { return o.Undo == m.Undo && o.Unit == m.Unit }) {
-			inc.Measures = append(inc.Measures, m)
-		}
+	if undo := actions[c.Action].undo; undo != "" && inc.measure(c) == nil {
+		inc.Measures = append(inc.Measures, Measure{Undo: undo, Unit: c.Unit, Timeout: c.Timeout})
 	}
 	if c.Action == ActionReboot {
 		r.s.Reboots = append(r.s.Reboots, api.Reboot{

@@ -92,6 +92,11 @@ func (r *reducer) booted(o Observation) {
 	if before == "" {
 		return
 	}
+	for i := range r.s.Incidents {
+		if inc := &r.s.Incidents[i]; inc.Open() {
+			inc.Measures = nil // none of them outlives a boot
+		}
+	}
 	if c := r.s.Running; c != nil && c.Action != ActionReboot {
 		r.finish(Result{Incident: c.Incident, Attempt: c.Attempt, Error: "the machine went down meanwhile"})
 	}
@@ -108,7 +113,6 @@ func (r *reducer) booted(o Observation) {
 	if inc == nil || !inc.Open() {
 		return
 	}
-	inc.Measures = nil // none of them outlives a boot
 	inc.Judged = r.now
 	verify := time.Minute
 	if rule := r.p.rule(inc.Rule); rule != nil {

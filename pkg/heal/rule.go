@@ -294,6 +294,9 @@ func (r *reducer) finishRule(inc *Incident, c *Command, problem string) {
 		if a := last(inc); a != nil {
 			a.FinishedAt = &r.now
 		}
+		if m := inc.measure(c); m != nil {
+			m.InForce, m.Level = true, c.Level
+		}
 		verify := time.Minute
 		if rule != nil && inc.Rung > 0 && inc.Rung <= len(rule.Ladder) {
 			verify = rule.Ladder[inc.Rung-1].Verify.Std()

@@ -102,6 +102,8 @@ type Measure struct {
 	Unit    string        `json:"unit,omitempty"`
 	Timeout time.Duration `json:"timeout"`
 	Tries   int           `json:"tries,omitempty"`
+	InForce bool          `json:"in_force,omitempty"` // it was carried out
+	Level   string        `json:"level,omitempty"`    // of cap-clocks
 }
 
 // Seq is the incident's place among all that there ever were.

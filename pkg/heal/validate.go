@@ -136,9 +136,8 @@ func (c checker) rung(key string, r *Rule, rung Rung) {
 	case !a.unit && rung.Unit != "":
 		c.report(key+".unit", rung.Action+" is not done to a unit")
 	}
-	levels := []string{string(api.CapLight), string(api.CapDeep), string(api.CapLowest)}
-	if (rung.Action == ActionCap) != slices.Contains(levels, rung.Level) {
-		c.report(key+".level", fmt.Sprintf("%q: %s has a level, %s; others have none", rung.Level, ActionCap, strings.Join(levels, ", ")))
+	if (rung.Action == ActionCap) != slices.Contains(capLevels, rung.Level) {
+		c.report(key+".level", fmt.Sprintf("%q: %s has a level, %s; others have none", rung.Level, ActionCap, strings.Join(capLevels, ", ")))
 	}
 	c.within(key+".verify", rung.Verify, time.Second, 30*time.Minute)
 	c.timing(key, rung)
