@@ -77,8 +77,11 @@ func (r *reducer) ready(inc *Incident) bool {
 		return false
 	case inc.State == api.IncidentSuppressed:
 		return true
-	default:
-		return inc.State == api.IncidentOpen && inc.Deadline.IsZero()
+	case inc.State != api.IncidentOpen || !inc.Deadline.IsZero():
+		return false
+	default: // what is not known is not acted upon
+		rule := r.p.rule(inc.Rule)
+		return rule == nil || r.signal(rule, inc.Judged) != unknown
 	}
 }
 

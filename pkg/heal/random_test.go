@@ -149,8 +149,9 @@ func (x *random) boot() {
 	x.boots++
 	x.now = x.now.Add(time.Minute)
 	x.observe(Observation{Boot: fmt.Sprintf("boot-%d", x.boots), Uptime: 10 * time.Second})
-	if x.state.Running != nil {
-		x.done("the healer was restarted meanwhile")
+	clear(x.stopped)
+	for _, name := range x.policy.UnitNames() {
+		x.start(name)
 	}
 }
 

@@ -143,3 +143,59 @@ func TestPowerCutEndsTheCommandUnderWay(t *testing.T) {
 		t.Errorf("%s: %v", inc.State, outcomes(inc))
 	}
 }
+
+// A power cut during a repair: what was true before it says nothing about now.
+func TestNothingIsDoneAfterABootUntilSomebodyHasLooked(t *testing.T) {
+	full := map[string]float64{"disk_ratio": 0.99}
+	for name, then := range map[string]struct {
+		values map[string]float64
+		want   []string
+	}{
+		"the trouble has gone": {map[string]float64{"disk_ratio": 0.5}, []string{"cleanup"}},
+		"it is still there":    {full, []string{"cleanup", "vacuum"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrace(t)
+			tr.observe(Observation{Boot: "boot-1", Uptime: time.Hour})
+			tr.measured(30*time.Second, full)
+			tr.boot("boot-2")
+			tr.wait(time.Second)
+			tr.wait(10 * time.Second)
+			tr.wantAsked("cleanup")
+			tr.measured(80*time.Second, then.values)
+			tr.wantAsked("cleanup") // within the grace of a boot
+			tr.measured(20*time.Second, then.values)
+			tr.wantAsked(then.want...)
+		})
+	}
+
+	t.Run("units", func(t *testing.T) {
+		tr := newTrace(t)
+		tr.observe(Observation{Boot: "boot-1", Uptime: time.Hour})
+		tr.fail(metricsUnit, "exit-code")
+		tr.fail(minioUnit, "exit-code")
+		tr.boot("boot-2")
+		tr.wait(30 * time.Second)
+		tr.wantAsked("restart metrics")
+		tr.start(metricsUnit)
+		tr.start(minioUnit)
+		tr.wait(10 * time.Second)
+		tr.wantAsked("restart metrics")
+		for _, inc := range tr.state.Incidents {
+			if inc.Open() {
+				t.Errorf("%s is %s", inc.Unit, inc.State)
+			}
+		}
+	})
+}
+
+// A board without a battery: the clock ran ahead at the boot and was set back,
+// and the healer was restarted since.
+func TestBootGraceGoesByTheUptime(t *testing.T) {
+	tr := newTrace(t)
+	tr.observe(Observation{Boot: "boot-1", Uptime: 10 * time.Minute})
+	tr.now = tr.now.Add(-24 * time.Hour)
+	tr.observe(Observation{Boot: "boot-1", Uptime: 10 * time.Minute})
+	tr.measured(30*time.Second, map[string]float64{"disk_ratio": 0.99})
+	tr.wantAsked("cleanup")
+}

@@ -30,8 +30,11 @@ func Reduce(p *Policy, s State, o Observation, now time.Time) (State, []Command)
 	}
 	s.Looked = now
 	r.told(o)
-	if o.Boot != "" && o.Boot != s.Boot {
-		r.booted(o)
+	if o.Boot != "" {
+		s.Booted = o.At.Add(-o.Uptime) // each time: the clock may have been set since
+		if o.Boot != s.Boot {
+			r.booted(o)
+		}
 	}
 	if s.Policy != p.Hash { // its detectors may mean something else
 		s.Policy = p.Hash
@@ -87,8 +90,16 @@ func (r *reducer) told(o Observation) {
 // before proves nothing any more, and a reboot that we asked for has happened.
 func (r *reducer) booted(o Observation) {
 	before := r.s.Boot
-	r.s.Boot, r.s.Booted = o.Boot, o.At.Add(-o.Uptime)
+	r.s.Boot = o.Boot
 	r.forgetTrends()
+	for name := range r.s.Units {
+		r.s.Units[name] = Memory{Moving: true} // systemd starts what there is, and nobody has looked yet
+	}
+	for i := range r.s.Incidents {
+		if inc := &r.s.Incidents[i]; inc.Open() && inc.Rule != downRule { // nor goes on with one
+			inc.NotBefore = r.s.Booted.Add(r.p.Boot.Grace.Std())
+		}
+	}
 	if before == "" {
 		return
 	}
