@@ -425,7 +425,11 @@ func (h *Healer) log(before *Incident, inc Incident) {
 		a := inc.Actions[len(inc.Actions)-1]
 		h.o.Log.Info("repairing", append(attrs, "action", a.Kind, "attempt", a.Attempt, "reason", a.Reason)...)
 	case api.IncidentVerifying:
-		h.o.Log.Info("well again, watching whether it stays so", attrs...)
+		if inc.Rule == downRule {
+			h.o.Log.Info("up again, watching whether it stays so", attrs...)
+		} else {
+			h.o.Log.Info("done, watching whether it helps", attrs...)
+		}
 	case api.IncidentHolding:
 		h.o.Log.Info("over, what was done is yet to be taken back", attrs...)
 	case api.IncidentResolved:
