@@ -155,21 +155,26 @@ func (x *random) boot() {
 	}
 }
 
-// measured are the metrics that the streams play with.
-var measured = []string{"cpu_ratio", "memory_ratio", "disk_ratio", "heat_celsius", "gpu_utilisation_ratio", "gpu_hang", "gpu_memory_level", "gpu_recovery"}
+// measured are the metrics that the streams play with, and what is too much.
+var measured = map[string][]float64{
+	"cpu_ratio": {0.99}, "memory_ratio": {0.99}, "disk_ratio": {0.96, 0.99}, "heat_celsius": {84, 86, 99, 99},
+	"gpu_utilisation_ratio": {0.99}, "gpu_hang": {1}, "gpu_memory_level": {2, 3}, "gpu_recovery": {2, 4},
+}
 
 // measure lets some minutes pass in which the readings stay in one mood.
 func (x *random) measure() {
+	names := sortedKeys(measured)
 	if x.playing && x.rnd.IntN(4) == 0 {
 		clear(x.moods)
 		for range x.rnd.IntN(3) {
-			x.moods[measured[x.rnd.IntN(len(measured))]] = []float64{1.01, 4, 84, 99}[x.rnd.IntN(4)]
+			name := names[x.rnd.IntN(len(names))]
+			x.moods[name] = measured[name][x.rnd.IntN(len(measured[name]))]
 		}
 	}
 	for range 12 * (1 + x.rnd.IntN(8)) {
 		x.now = x.now.Add(5 * time.Second)
 		var readings []api.Reading
-		for _, name := range measured {
+		for _, name := range names {
 			readings = append(readings, api.Reading{Metric: name, Value: x.moods[name], Time: x.now})
 		}
 		var probes []api.ProbeResult
