@@ -178,19 +178,19 @@ var capLevels = []string{string(api.CapLight), string(api.CapDeep), string(api.C
 
 // inForce reports whether what a command would do has been done, or more, and
 // was not taken back: to cap the clocks lightly now could only raise them.
-func (inc *Incident) inForce(c *Command) bool {
-	m := inc.measure(c)
+func (i *Incident) inForce(c *Command) bool {
+	m := i.measure(c)
 	return m != nil && m.InForce && slices.Index(capLevels, c.Level) <= slices.Index(capLevels, m.Level)
 }
 
 // measure returns what is yet to be taken back of what a command does, or nil.
-func (inc *Incident) measure(c *Command) *Measure {
+func (i *Incident) measure(c *Command) *Measure {
 	undo := actions[c.Action].undo
-	i := slices.IndexFunc(inc.Measures, func(m Measure) bool { return undo != "" && m.Undo == undo && m.Unit == c.Unit })
-	if i < 0 {
+	at := slices.IndexFunc(i.Measures, func(m Measure) bool { return undo != "" && m.Undo == undo && m.Unit == c.Unit })
+	if at < 0 {
 		return nil
 	}
-	return &inc.Measures[i]
+	return &i.Measures[at]
 }
 
 // serviceFailed counts that an application service is down and systemd does
