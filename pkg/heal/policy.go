@@ -26,7 +26,8 @@ type Policy struct {
 
 	AllowReboot bool `toml:"-"` // the configuration's to say: [healer] reboot
 
-	Hash string `toml:"-"` // first 12 digits of the SHA-256 of its text
+	Text []byte `toml:"-"` // as it was read
+	Hash string `toml:"-"` // first 12 digits of the SHA-256 of Text
 }
 
 // UnitPolicy is one unit to look after. A machine that does not have it goes
@@ -112,6 +113,7 @@ func ParsePolicy(name string, data []byte) (*Policy, error) {
 	if err := config.Decode(name, data, p); err != nil {
 		return nil, err
 	}
+	p.Text = data
 	sum := sha256.Sum256(data)
 	p.Hash = hex.EncodeToString(sum[:])[:12]
 	return p, nil

@@ -52,7 +52,11 @@ func (c *Command) what() string {
 func Simulate(p *Policy, s *Scenario) *Simulation {
 	q := *p
 	q.AllowReboot = s.Reboot
-	w := newWorld(&q, s)
+	return simulate(&q, s, nil)
+}
+
+func simulate(p *Policy, s *Scenario, recorder Recorder) *Simulation {
+	w := newWorld(p, s, recorder)
 	for w.next() {
 	}
 	w.out.Actions = slices.DeleteFunc(w.out.Actions, func(i Issued) bool { return i.Command.Incident == "" })
@@ -78,10 +82,11 @@ var storyBegins = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // world is the machine of a story, with a systemd that does what it must.
 type world struct {
-	p     *Policy
-	s     *Scenario
-	state State
-	out   *Simulation
+	p        *Policy
+	s        *Scenario
+	recorder Recorder // nil: nothing is kept
+	state    State
+	out      *Simulation
 
 	at     time.Duration // since the beginning
 	clock  time.Duration // how far the clock was set forward
@@ -115,9 +120,9 @@ type occasion struct {
 	do   func()
 }
 
-func newWorld(p *Policy, s *Scenario) *world {
+func newWorld(p *Policy, s *Scenario, recorder Recorder) *world {
 	w := &world{
-		p: p, s: s,
+		p: p, s: s, recorder: recorder,
 		out:   &Simulation{Title: s.Title, Policy: p.Hash, Timeline: []Moment{}, Actions: []Issued{}, Began: []string{}, Incidents: []api.Incident{}},
 		units: map[string]*part{}, ended: map[*Step]bool{}, begun: map[string]int{}, look: map[string]time.Duration{},
 		booted: -time.Hour,
@@ -203,6 +208,9 @@ func (w *world) observe(o Observation) {
 	}
 	o.At, o.Boot, o.Uptime = w.now(), fmt.Sprintf("boot-%d", w.boot), w.at-w.booted
 	before := w.state
+	if w.recorder != nil {
+		w.recorder.Record(w.p, before, o, w.now())
+	}
 	var commands []Command
 	w.state, commands = Reduce(w.p, before, o, w.now())
 	w.decided(before)
