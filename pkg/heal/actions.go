@@ -25,21 +25,22 @@ const (
 
 // action is what the policy language knows about an action.
 type action struct {
-	unit bool   // it is done to a unit
-	undo string // what takes it back
+	unit  bool   // it is done to a unit
+	undo  string // what takes it back
+	stops bool   // it stops units before it starts them again
 }
 
 // actions are those that a rung may name.
 var actions = map[string]action{
 	ActionRestart:     {unit: true},
-	ActionStopStart:   {unit: true},
+	ActionStopStart:   {unit: true, stops: true},
 	ActionStop:        {unit: true, undo: ActionStart},
 	ActionPause:       {unit: true, undo: ActionResume},
 	ActionUnload:      {unit: true},
 	ActionReset:       {unit: true},
 	ActionCap:         {undo: ActionUncap},
-	ActionResetGPU:    {},
-	ActionHardRestart: {},
+	ActionResetGPU:    {stops: true},
+	ActionHardRestart: {stops: true},
 	ActionCleanup:     {},
 	ActionVacuum:      {},
 	ActionReboot:      {},

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -260,8 +261,8 @@ func (h *Healer) observe(ctx context.Context, o Observation) error {
 
 // decide is the loop that owns the state.
 func (h *Healer) decide(ctx context.Context, g *errgroup.Group, alive func()) error {
-	if c := h.state.Running; c != nil && h.state.Boot == h.o.Boot { // of the run before this one
-		h.step(ctx, g, Observation{At: time.Now(), Result: &Result{Incident: c.Incident, Attempt: c.Attempt, Error: "the healer was restarted meanwhile"}})
+	if c := h.state.Running; c != nil && h.state.Boot == h.o.Boot {
+		h.takeUp(ctx, g, c)
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -294,6 +295,27 @@ func (h *Healer) decide(ctx context.Context, g *errgroup.Group, alive func()) er
 		}
 		timer.Reset(wait)
 	}
+}
+
+// takeUp ends a command of the healer's run before this one. What that may have
+// stopped and not started again is started, or an operator would seem to have
+// stopped it.
+func (h *Healer) takeUp(ctx context.Context, g *errgroup.Group, c *Command) {
+	mode := h.o.Mode
+	g.Go(func() error {
+		if actions[c.Action].stops {
+			ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+			defer cancel()
+			for _, unit := range append(slices.Clone(c.Units), c.Unit) {
+				if unit != "" {
+					h.run(ctx, mode, Command{Action: ActionStart, Unit: unit, Timeout: c.Timeout})
+				}
+			}
+		}
+		return h.observe(ctx, Observation{At: time.Now(), Result: &Result{
+			Incident: c.Incident, Attempt: c.Attempt, Error: "the healer was restarted meanwhile",
+		}})
+	})
 }
 
 // step takes in one observation: decide, tell, remember, act. What can be done

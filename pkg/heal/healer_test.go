@@ -318,6 +318,34 @@ func TestCommandThatRanWhenTheHealerDiedIsSettled(t *testing.T) {
 	})
 }
 
+// What the healer had stopped when it died is not left stopped, as if an operator
+// had done it.
+func TestUnitThatWasStoppedWhenTheHealerDiedIsStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.start()
+		b.up(metricsUnit)
+		b.hands.do = func(context.Context) error { return errors.New("job failed") }
+		b.failed(metricsUnit)
+		b.hands.do = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		b.wait(6 * time.Second)
+		b.wantAsked("restart "+metricsUnit, "stop-start "+metricsUnit)
+		b.stop() // in the middle of it
+
+		b.hands.do = func(context.Context) error { time.Sleep(time.Second); return nil }
+		b.start()
+		defer func() { b.stop() }()
+		b.show(metricsUnit, func(u *api.Unit) { u.ActiveState, u.Result = "inactive", "success" })
+		b.wait(500 * time.Millisecond)
+		b.up(metricsUnit)
+		b.wait(12 * time.Second)
+		b.wantAsked("restart "+metricsUnit, "stop-start "+metricsUnit, "start "+metricsUnit)
+		if inc := b.incident(); inc.State != api.IncidentResolved || strings.Contains(inc.Detail, "operator") {
+			t.Errorf("%s: %s", inc.State, inc.Detail)
+		}
+	})
+}
+
 func TestUnreadableStateIsMovedAsideAndHealingGoesOn(t *testing.T) {
 	tests := map[string]string{
 		"not JSON":              `{"seq":`,

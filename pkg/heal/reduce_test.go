@@ -333,6 +333,19 @@ func TestHealerRestartedDuringItsCommandGoesOn(t *testing.T) {
 	tr.want(api.IncidentActing, ActionRestart, ActionStopStart)
 }
 
+// As when the bus went away in the middle of it.
+func TestUnitThatIsUpAfterAFailedActionIsNotHurtByTheNext(t *testing.T) {
+	tr := newTrace(t)
+	tr.fail(metricsUnit, "exit-code")
+	tr.start(metricsUnit)
+	tr.done("the connection was lost")
+	tr.wait(6 * time.Second)
+	tr.want(api.IncidentResolved, "restart")
+	if a := tr.incident().Actions[0]; a.Outcome != "failed" {
+		t.Errorf("the restart %s", a.Outcome)
+	}
+}
+
 func TestUnitsOfOthersAreNotTouched(t *testing.T) {
 	tr := newTrace(t)
 	tr.units["ssh.service"] = api.Unit{Name: "ssh.service", LoadState: "loaded"}

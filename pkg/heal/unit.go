@@ -210,6 +210,9 @@ func (r *reducer) finishUnit(inc *Incident, problem string) {
 		// Our patience was shorter than the start takes: a database that
 		// recovers must not be made to begin again.
 		r.enter(inc, api.IncidentActing, r.p.Down.Grace.Std())
+	case problem != "" && r.well(inc.Unit): // it came up nevertheless, and its probe begins anew
+		r.settle(inc, "failed", problem)
+		r.up(inc, r.now)
 	case problem != "":
 		r.settle(inc, "failed", problem)
 		r.open(inc)
