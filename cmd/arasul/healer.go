@@ -44,19 +44,21 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 	llm, embeddings := ollama.New("127.0.0.1:11434"), ollama.New("127.0.0.1:11435")
 	eye := newMachine()
 	id, since := boot()
+	recorder := heal.NewRecorder(healerPast, d.Log)
 	h := heal.New(heal.Options{
-		Policy: policy,
-		Mode:   d.Config().Healer.Mode,
-		Path:   healerState,
-		Boot:   id,
-		Booted: since,
-		Eyes:   &systemd.Watcher{Patterns: policy.UnitNames(), Log: d.Log},
-		Senses: senses(eye, d.Log),
-		Probes: probes(db, llm, embeddings, eye.hasGPU.Load),
-		Hands:  hands(units, map[string]*ollama.Client{"arasul-llm.service": llm, "arasul-embeddings.service": embeddings}),
-		Spool:  onDisk,
-		Mirror: db,
-		Log:    d.Log,
+		Policy:   policy,
+		Mode:     d.Config().Healer.Mode,
+		Path:     healerState,
+		Boot:     id,
+		Booted:   since,
+		Eyes:     &systemd.Watcher{Patterns: policy.UnitNames(), Log: d.Log},
+		Senses:   senses(eye, d.Log),
+		Probes:   probes(db, llm, embeddings, eye.hasGPU.Load),
+		Hands:    hands(units, map[string]*ollama.Client{"arasul-llm.service": llm, "arasul-embeddings.service": embeddings}),
+		Spool:    onDisk,
+		Mirror:   db,
+		Recorder: recorder,
+		Log:      d.Log,
 	})
 	d.OnReload(func(c *config.Config) {
 		policy, err := loadPolicy(c)
@@ -71,6 +73,7 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return recorder.Run(ctx) })
 	g.Go(func() error { return h.Run(ctx, d.Alive) })
 	g.Go(func() error { return healer1.Serve(ctx, h, d.Log) })
 	g.Go(func() error { return daemon.Serve(ctx, socket, h.Handler()) })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/bus/gpu1"
@@ -57,6 +58,9 @@ func hands(units *systemd.Hands, llms map[string]*ollama.Client) map[string]heal
 	}
 }
 
+// startWithin is how long the users of a GPU may take to start again.
+const startWithin = 2 * time.Minute
+
 // resetGPU stops those who use the GPU, because nothing may while it is reset,
 // and starts them again in any case.
 func resetGPU(ctx context.Context, units *systemd.Hands, users []string) error {
@@ -67,8 +71,10 @@ func resetGPU(ctx context.Context, units *systemd.Hands, users []string) error {
 	if errors.Join(errs...) == nil {
 		errs = append(errs, gpu1.Client{}.Reset(ctx, ""))
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startWithin)
+	defer cancel()
 	for _, user := range users {
-		errs = append(errs, units.Start(context.WithoutCancel(ctx), user))
+		errs = append(errs, units.Start(ctx, user))
 	}
 	return errors.Join(errs...)
 }

@@ -20,6 +20,7 @@ const (
 	proxySocket     = "/run/arasul/proxy.sock"
 	healerState     = "/var/lib/arasul/healer/state.json"
 	healerSpool     = "/var/lib/arasul/healer/spool"
+	healerPast      = "/var/lib/arasul/healer/observations"
 )
 
 var daemons = map[string]func(context.Context, *daemon.Daemon) error{

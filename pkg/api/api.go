@@ -44,7 +44,7 @@ type Sample struct {
 	SwapTotalBytes   uint64 `json:"swap_total_bytes"`
 	SwapUsedBytes    uint64 `json:"swap_used_bytes"`
 
-	DiskTotalBytes uint64  `json:"disk_total_bytes" doc:"Size of the file system that holds /var/lib/arasul"`
+	DiskTotalBytes uint64  `json:"disk_total_bytes" doc:"What services can use of the file system that holds /var/lib/arasul, as df counts: without what is kept for root"`
 	DiskUsedBytes  uint64  `json:"disk_used_bytes"`
 	DiskReadBps    float64 `json:"disk_read_bytes_per_second" doc:"All whole disks together"`
 	DiskWriteBps   float64 `json:"disk_write_bytes_per_second"`

@@ -57,8 +57,9 @@ func measure(dir string) (space, error) {
 	if err := unix.Stat(dir, &stat); err != nil {
 		return space{}, fmt.Errorf("looking at %s: %w", dir, err)
 	}
-	unit := uint64(st.Frsize)
-	return space{total: st.Blocks * unit, used: (st.Blocks - min(st.Bfree, st.Blocks)) * unit, device: stat.Dev}, nil
+	// As df counts: what is kept for root is no room for a service.
+	unit, taken := uint64(st.Frsize), st.Blocks-min(st.Bfree, st.Blocks)
+	return space{total: (taken + st.Bavail) * unit, used: taken * unit, device: stat.Dev}, nil
 }
 
 // Full says whether the file system is more than [Target] full.

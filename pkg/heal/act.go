@@ -31,7 +31,7 @@ func isUndo(name string) bool {
 // act picks the next command, if there is anything to do and it may be done.
 func (r *reducer) act() []Command {
 	r.tendBreaker()
-	if r.s.Running != nil || r.s.Maintenance || r.s.Lease != nil {
+	if r.s.Running != nil || r.s.Maintenance || r.s.Lease != nil || r.goingDown() {
 		return nil
 	}
 	c := r.takeBack()
@@ -60,6 +60,10 @@ func (r *reducer) climb() *Command {
 	}
 	slices.SortStableFunc(ready, func(a, b *Incident) int { return cmp.Compare(r.rank(a), r.rank(b)) })
 	for _, inc := range ready {
+		if inc.Rule == downRule && r.well(inc.Unit) { // by something that was done for another reason
+			r.up(inc, r.now)
+			continue
+		}
 		if r.suppress(inc) {
 			continue
 		}
@@ -169,6 +173,7 @@ func (r *reducer) rung(inc *Incident) *Command {
 		return r.issue(inc, c)
 	}
 	r.serviceFailed(inc)
+	inc.Climbs++
 	r.enter(inc, api.IncidentExhausted, retry.Std())
 	return nil
 }
@@ -194,9 +199,10 @@ func (i *Incident) measure(c *Command) *Measure {
 }
 
 // serviceFailed counts that an application service is down and systemd does
-// not help it: three of these within minutes are more than one unit's trouble.
+// not help it: three of these within minutes are more than a restart can mend.
+// A ladder that is climbed again tells nothing new.
 func (r *reducer) serviceFailed(inc *Incident) {
-	if u := r.p.unit(inc.Unit); inc.Rule == downRule && u.Application {
+	if u := r.p.unit(inc.Unit); inc.Rule == downRule && u.Application && inc.Climbs == 0 {
 		r.count("service_failures", inc.Unit, r.now)
 	}
 }
@@ -221,7 +227,7 @@ func (r *reducer) command(inc *Incident, rung Rung) *Command {
 func (r *reducer) running(which func(*UnitPolicy) bool) (names []string) {
 	for i := range r.p.Units {
 		u := &r.p.Units[i]
-		if m, there := r.s.Units[u.Name]; there && which(u) && !m.Stopped {
+		if m, there := r.s.Units[u.Name]; there && which(u) && !m.Stopped && !r.stopped(u.Name) {
 			names = append(names, u.Name)
 		}
 	}
@@ -234,7 +240,7 @@ func (r *reducer) refuse(inc *Incident, rung Rung, c *Command) (why string, wait
 	switch {
 	case c.Unit != "" && !there:
 		return "there is no " + c.Unit + " on this machine", 0
-	case m.Stopped:
+	case m.Stopped, r.stopped(c.Unit):
 		return c.Unit + " was stopped, and stays so", 0
 	case rung.Action == ActionHardRestart && len(c.Units) == 0:
 		return "there is no application service to restart", 0
@@ -244,8 +250,13 @@ func (r *reducer) refuse(inc *Incident, rung Rung, c *Command) (why string, wait
 		return r.refuseReboot(inc), 0
 	}
 	for _, e := range r.s.Ledger {
-		if e.Action == c.Action && e.Target == c.Unit && rung.Cooldown > 0 {
-			wait = max(wait, e.At.Add(rung.Cooldown.Std()).Sub(r.now))
+		left := e.At.Add(rung.Cooldown.Std()).Sub(r.now)
+		switch {
+		case e.Action != c.Action || e.Target != c.Unit || rung.Cooldown == 0 || left <= 0:
+		case e.Rule != inc.Rule: // it would only be done once more
+			return fmt.Sprintf("done %s ago, because of %s", r.now.Sub(e.At).Round(time.Second), e.Rule), 0
+		default:
+			wait = max(wait, left)
 		}
 	}
 	return "", wait
@@ -402,6 +413,12 @@ func (r *reducer) refuseReboot(inc *Incident) string {
 	default:
 		return ""
 	}
+}
+
+// goingDown reports whether the machine was asked to reboot, and is about to.
+func (r *reducer) goingDown() bool {
+	n := len(r.s.Reboots)
+	return n > 0 && r.s.Reboots[n-1].BootedAt == nil
 }
 
 // rebooted reports whether the incident waits to be judged after a reboot.

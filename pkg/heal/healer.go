@@ -23,6 +23,7 @@ import (
 const (
 	maxStateBytes = 16 << 20         // 400 incidents of 50 failures and 50 actions are about 8 MB
 	heartbeat     = 10 * time.Second // Reduce runs at least this often (spec HEAL)
+	handGrace     = 30 * time.Second // for a hand to come back after its time is up
 	afterMiss     = time.Second      // a probe that missed looks again soon
 )
 
@@ -264,6 +265,9 @@ func (h *Healer) decide(ctx context.Context, g *errgroup.Group, alive func()) er
 	if c := h.state.Running; c != nil && h.state.Boot == h.o.Boot {
 		h.takeUp(ctx, g, c)
 	}
+	if h.state.Boot != h.o.Boot {
+		h.tellAgain()
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -294,6 +298,20 @@ func (h *Healer) decide(ctx context.Context, g *errgroup.Group, alive func()) er
 			wait = min(wait, time.Until(at))
 		}
 		timer.Reset(wait)
+	}
+}
+
+// tellAgain hands to the queue what happened last: a power cut may have taken
+// from its disk what the state file, which is synced each time, still knows.
+func (h *Healer) tellAgain() {
+	const before = 10 * time.Minute
+	for _, inc := range h.state.Incidents {
+		if inc.Open() || h.state.Looked.Sub(*inc.ClosedAt) < before {
+			h.queue.add(event{Incident: &inc.Incident})
+		}
+	}
+	for _, b := range h.state.Reboots {
+		h.queue.add(event{Reboot: &b})
 	}
 }
 
@@ -377,7 +395,7 @@ func (h *Healer) run(ctx context.Context, mode string, c Command) *Result {
 	case c.Action == refused:
 		result.Error = "the state could not be saved, so that nobody would know of the reboot afterwards"
 		return result
-	case mode == config.ModeShadow:
+	case mode == config.ModeShadow && !isUndo(c.Action): // what was done before is taken back
 		result.Error = "shadow mode: decided, not done"
 		return result
 	case hand == nil:
@@ -386,8 +404,15 @@ func (h *Healer) run(ctx context.Context, mode string, c Command) *Result {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	if err := hand(ctx, c); err != nil {
-		result.Error = err.Error()
+	done := make(chan error, 1)
+	go func() { done <- hand(ctx, c) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			result.Error = err.Error()
+		}
+	case <-time.After(c.Timeout + handGrace): // it is of no use any more, and must not hold up the others
+		result.Error = "it did not come back"
 	}
 	return result
 }

@@ -189,17 +189,15 @@ func (q *queue) store(ctx context.Context, records [][]byte) error {
 			reboots = append(reboots, *e.Reboot)
 		}
 	}
-	if len(incidents) > 0 {
-		if err := q.mirror.MirrorIncidents(ctx, incidents); err != nil {
-			return err
-		}
-	}
 	for _, reboot := range reboots { // one by one: a batch may hold the same twice
 		if err := q.mirror.MirrorReboots(ctx, []api.Reboot{reboot}); err != nil {
 			return err
 		}
 	}
-	return nil
+	if len(incidents) == 0 {
+		return nil
+	}
+	return q.mirror.MirrorIncidents(ctx, incidents) // last: what it refuses ends here
 }
 
 // merge adds an incident to a batch, in which each is once.

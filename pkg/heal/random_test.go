@@ -256,6 +256,7 @@ func (x *random) allWell() {
 		}
 		x.measure()
 	}
+	x.wait(24 * time.Hour) // so long a damaged file system is told of
 	for _, inc := range x.state.Incidents {
 		if inc.Open() {
 			x.t.Fatalf("seed %d: incident %s of %s %s is still %s", x.seed, inc.ID, inc.Rule, inc.Unit, inc.State)

@@ -15,6 +15,7 @@ const downRule = "down"
 const (
 	longestLease = time.Hour        // a holder that needs more asks again
 	rebootTakes  = 5 * time.Minute  // from asking for a reboot until the machine must have gone down
+	longMove     = 15 * time.Minute // a start or a stop that takes longer is told of
 	blind        = 10 * time.Minute // an incident that nothing measures any more ends after so long
 	dozed        = time.Minute      // without a call of Reduce: the healer was not there, and nothing was measured
 )
@@ -81,8 +82,9 @@ func (r *reducer) told(o Observation) {
 	if r.s.Lease != nil && !r.now.Before(r.s.Lease.Until) {
 		r.s.Lease = nil
 	}
-	if o.ResetBreaker {
+	if o.ResetBreaker { // somebody has looked at the machine
 		r.closeBreaker()
+		r.s.Reboots = nil
 	}
 }
 
@@ -172,10 +174,17 @@ func (r *reducer) dropUnknown() {
 		case !inc.Open() || r.s.Running != nil && r.s.Running.Incident == inc.ID:
 		case inc.Rule == downRule && r.p.order(inc.Unit) < 0:
 			r.drop(inc, "the policy no longer names the unit")
-		case inc.Rule != downRule && r.p.rule(inc.Rule) == nil && inc.State != api.IncidentHolding:
+		case inc.Rule != downRule && r.orphan(inc) && inc.State != api.IncidentHolding:
 			r.drop(inc, "the policy no longer has the rule")
 		}
 	}
+}
+
+// orphan reports whether the policy has the incident's rule no more, or for
+// another unit.
+func (r *reducer) orphan(inc *Incident) bool {
+	rule := r.p.rule(inc.Rule)
+	return rule == nil || rule.Unit != inc.Unit
 }
 
 // finish takes in the end of our own command.
@@ -212,7 +221,7 @@ func (r *reducer) finish(res Result) {
 // done because of it is still taken back.
 func (r *reducer) drop(inc *Incident, why string) {
 	r.settle(inc, "refused", why)
-	inc.Detail += "; then " + why
+	inc.Detail = shortened(inc.Detail + "; then " + why)
 	if len(inc.Measures) > 0 {
 		r.enter(inc, api.IncidentHolding, 0)
 		return
@@ -297,7 +306,7 @@ func (r *reducer) settle(inc *Incident, outcome, problem string) {
 		return
 	}
 	a.Outcome = outcome
-	a.Error = strings.TrimSpace(problem)
+	a.Error = shortened(strings.TrimSpace(problem))
 	if a.FinishedAt == nil {
 		a.FinishedAt = &r.now
 	}
@@ -305,6 +314,15 @@ func (r *reducer) settle(inc *Incident, outcome, problem string) {
 	if outcome == "helped" {
 		r.helped(inc, a)
 	}
+}
+
+// shortened bounds what others said.
+func shortened(text string) string {
+	const most = 1000
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + " …"
 }
 
 func last(inc *Incident) *api.Action {
@@ -333,6 +351,17 @@ func (r *reducer) measured(unit string) bool {
 	for i := range r.s.Incidents {
 		inc := &r.s.Incidents[i]
 		if inc.Open() && slices.ContainsFunc(inc.Measures, func(m Measure) bool { return m.Unit == unit }) {
+			return true
+		}
+	}
+	return false
+}
+
+// stopped reports whether a measure of ours has stopped the unit.
+func (r *reducer) stopped(unit string) bool {
+	for i := range r.s.Incidents {
+		inc := &r.s.Incidents[i]
+		if inc.Open() && slices.ContainsFunc(inc.Measures, func(m Measure) bool { return m.Undo == ActionStart && m.Unit == unit }) {
 			return true
 		}
 	}

@@ -145,7 +145,7 @@ func (r *reducer) passRules() {
 		}
 	}
 	for i := range r.s.Incidents { // of rules that are no more
-		if inc := &r.s.Incidents[i]; inc.Open() && inc.Rule != downRule && r.p.rule(inc.Rule) == nil && len(inc.Measures) == 0 {
+		if inc := &r.s.Incidents[i]; inc.Open() && inc.Rule != downRule && r.orphan(inc) && len(inc.Measures) == 0 {
 			r.close(inc)
 		}
 	}
@@ -161,7 +161,7 @@ func (r *reducer) watch(rule *Rule) {
 	}
 	f := api.Failure{Fault: api.Measured, Detail: r.evidence(rule), At: r.began(rule), DetectedAt: r.seen}
 	r.begins(rule.Name, rule.Class, rule.Unit, f)
-	if rule.Class == api.ClassCritical && !rule.watches("critical_incidents") {
+	if rule.Class == api.ClassCritical && len(rule.Ladder) > 0 && !rule.watches("critical_incidents") {
 		r.count("critical_incidents", rule.Name, r.now)
 	}
 }
@@ -204,7 +204,7 @@ func (r *reducer) evidence(rule *Rule) string {
 func (r *reducer) passRule(rule *Rule, inc *Incident) {
 	now := r.signal(rule, inc.Judged)
 	due := !inc.Deadline.IsZero() && !r.now.Before(inc.Deadline)
-	if now == unknown && r.now.Sub(r.lastReading(rule, inc)) > blind && r.s.Running == nil {
+	if now == unknown && r.now.Sub(r.lastReading(rule, inc)) > blind && r.s.Running == nil && inc.State != api.IncidentHolding {
 		r.drop(inc, "nothing measures it any more")
 		return
 	}
@@ -310,7 +310,10 @@ func (r *reducer) undoing(inc *Incident) bool {
 	return r.s.Running != nil && r.s.Running.Incident == inc.ID
 }
 
-const undoTries = 10 // a minute apart
+// How often an undo is tried: a minute apart, then ten. What was paused or
+// stopped is never forgotten; clocks are, because who cannot be asked any more to
+// let them go has no hold on them.
+const undoTries = 10
 
 // tookBack takes in the end of an undo.
 func (r *reducer) tookBack(inc *Incident, c *Command, problem string) {
@@ -318,9 +321,13 @@ func (r *reducer) tookBack(inc *Incident, c *Command, problem string) {
 	switch {
 	case problem == "":
 		r.settle(inc, "undone", "")
-	case i >= 0 && inc.Measures[i].Tries < undoTries:
+	case i >= 0 && (inc.Measures[i].Tries < undoTries || c.Action != ActionUncap):
 		r.settle(inc, "failed", problem)
-		inc.NotBefore = r.now.Add(time.Minute)
+		pause := time.Minute
+		if inc.Measures[i].Tries >= undoTries {
+			pause = 10 * time.Minute
+		}
+		inc.NotBefore = r.now.Add(pause)
 		i = -1
 	default:
 		r.settle(inc, "failed", problem)

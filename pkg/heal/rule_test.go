@@ -374,9 +374,9 @@ func TestRuleWithoutALadderIsOnlyReported(t *testing.T) {
 	if inc := tr.about("filesystem-errors"); inc.State != api.IncidentExhausted || inc.Class != api.ClassCritical {
 		t.Fatalf("%s, class %s", inc.State, inc.Class)
 	}
-	tr.wait(11 * time.Minute)
+	tr.wait(24 * time.Hour)
 	if inc := tr.about("filesystem-errors"); inc.Open() {
-		t.Errorf("eleven minutes later: %s", inc.State)
+		t.Errorf("a day later: %s", inc.State)
 	}
 	tr.wantAsked()
 }
@@ -467,5 +467,142 @@ func TestFailedActionDoesNotEndARuleThatCounts(t *testing.T) {
 	tr.wait(time.Second)
 	if inc := tr.about("services-failing"); inc.State != api.IncidentExhausted {
 		t.Errorf("%s: %v", inc.State, outcomes(inc))
+	}
+}
+
+// An operator's stop that does not end with status 0 is still an operator's
+// stop: podman's 143, and what ExecStopPost= follows.
+func TestOperatorsStopMayEndBadlyOnItsWay(t *testing.T) {
+	tr := newTrace(t)
+	for _, step := range []struct{ active, sub, result string }{
+		{"deactivating", "stop-sigterm", "success"}, {"deactivating", "stop-post", "exit-code"}, {"failed", "failed", "exit-code"},
+	} {
+		tr.see(n8nUnit, func(u *api.Unit) { u.ActiveState, u.SubState, u.Result = step.active, step.sub, step.result })
+	}
+	tr.wait(10 * time.Minute)
+	tr.wantAsked()
+}
+
+// Proves HEAL-2: what was stopped against heat stays stopped, even if it had to
+// be killed.
+func TestUnitThatHadToBeKilledAgainstHeatStaysStopped(t *testing.T) {
+	tr := newTrace(t)
+	tr.policy.Rules = slices.DeleteFunc(slices.Clone(tr.policy.Rules), func(r Rule) bool { return r.Name != "heat-critical" })
+	hot := map[string]float64{"heat_celsius": 95}
+	tr.measured(time.Minute, hot)
+	tr.fail(llmUnit, "timeout")
+	tr.done("")
+	tr.measured(20*time.Minute, hot)
+	tr.wantAsked("stop llm")
+}
+
+func TestUnitThatAnotherRuleHasRestartedIsNotRestartedAgain(t *testing.T) {
+	tr := newTrace(t)
+	tr.policy.Rules = slices.DeleteFunc(slices.Clone(tr.policy.Rules), func(r Rule) bool { return r.Name != "heat-high" })
+	tr.measured(time.Minute, map[string]float64{"heat_celsius": 87})
+	tr.wantAsked("restart llm")
+	tr.fail(llmUnit, "timeout") // it hung, and the stop had to kill it
+	tr.start(llmUnit)
+	tr.done("")
+	tr.measured(time.Minute, map[string]float64{"heat_celsius": 50})
+	tr.wantAsked("restart llm")
+	if tr.state.openIncident(downRule, llmUnit) != nil {
+		t.Error("the incident about the unit is still open")
+	}
+}
+
+func TestOneBrokenServiceRestartsTheOthersOnce(t *testing.T) {
+	tr := newTrace(t)
+	tr.fail(n8nUnit, "exit-code")
+	for range 6 * 60 * 3 { // three hours
+		if tr.state.Running != nil {
+			tr.done("job failed")
+		}
+		tr.wait(10 * time.Second)
+	}
+	n := 0
+	for _, c := range tr.asked() {
+		if c == ActionHardRestart {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d hard restarts", n)
+	}
+}
+
+func TestStartThatNeverEndsIsTold(t *testing.T) {
+	tr := newTrace(t)
+	tr.see(postgresUnit, func(u *api.Unit) { u.ActiveState, u.SubState, u.InvocationID = "activating", "start-pre", "run-x" })
+	for range 6 * 20 {
+		tr.now = tr.now.Add(10 * time.Second)
+		tr.observe(Observation{Units: []api.Unit{tr.units[postgresUnit]}})
+	}
+	inc := tr.incident()
+	if inc.Fault != api.Failed || !strings.Contains(inc.Detail, "activating for more than 15m") {
+		t.Errorf("%s: %s", inc.Fault, inc.Detail)
+	}
+	tr.wantAsked() // a recovery must not be made to begin again
+}
+
+func TestOneshotThatFailsAgainAndAgainIsOneIncident(t *testing.T) {
+	tr := newTrace(t)
+	const db = "arasul-db.service"
+	var before State
+	revisions := uint64(0)
+	for range 6 * 60 * 2 {
+		before = tr.state
+		tr.crash(db)
+		if tr.state.Running != nil {
+			tr.done("job failed")
+		}
+		tr.wait(5 * time.Second)
+		tr.see(db, func(u *api.Unit) { u.InvocationID += "x" })
+		tr.wait(5 * time.Second)
+	}
+	_ = before
+	for _, inc := range tr.state.Incidents {
+		revisions += inc.Revision
+	}
+	if len(tr.state.Incidents) != 1 || revisions > 400 || len(tr.commands) < 10 {
+		t.Errorf("%d incidents, %d revisions, %d commands in two hours", len(tr.state.Incidents), revisions, len(tr.commands))
+	}
+}
+
+func TestRuleThatMovedToAnotherUnitLetsGoOfTheFirst(t *testing.T) {
+	tr := newTrace(t)
+	tr.measured(3*time.Minute, map[string]float64{"memory_ratio": 0.95})
+	tr.wantAsked("pause n8n")
+	tr.done("")
+	moved := *tr.policy
+	moved.Rules = slices.Clone(moved.Rules)
+	moved.Rules[slices.IndexFunc(moved.Rules, func(r Rule) bool { return r.Name == "memory-overload" })].Unit = minioUnit
+	tr.policy = &moved
+	tr.wait(10 * time.Second)
+	tr.wait(10 * time.Second)
+	tr.wantAsked("pause n8n", "resume n8n")
+}
+
+// A measure waits for hands while there is maintenance, and nothing grows.
+func TestWaitingMeasureDoesNotGrow(t *testing.T) {
+	tr := newTrace(t)
+	tr.measured(3*time.Minute, map[string]float64{"memory_ratio": 0.95})
+	tr.done("")
+	on := true
+	tr.observe(Observation{Maintenance: &on})
+	for range 600 {
+		tr.wait(10 * time.Second)
+	}
+	if inc := tr.about("memory-overload"); inc.Revision > 40 || len(inc.Detail) > 500 {
+		t.Errorf("%d revisions, %d bytes of detail", inc.Revision, len(inc.Detail))
+	}
+}
+
+func TestHandsAreOffWhenTheMachineGoesDown(t *testing.T) {
+	tr := newReboots(t, true)
+	tr.done("")
+	tr.fail(metricsUnit, "exit-code")
+	if last := tr.commands[len(tr.commands)-1]; last.Action != ActionReboot {
+		t.Errorf("%s while the machine goes down", last.Action)
 	}
 }

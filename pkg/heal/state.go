@@ -44,14 +44,15 @@ type State struct {
 
 // Memory is what is remembered of a unit's last look.
 type Memory struct {
-	Invocation string    `json:"invocation"`
-	Restarts   uint32    `json:"restarts"`
-	Up         bool      `json:"up"`
-	Since      time.Time `json:"since,omitzero"`     // up since then
-	Moving     bool      `json:"moving,omitempty"`   // systemd was starting or stopping it
-	Stopping   bool      `json:"stopping,omitempty"` // in good order, because somebody asked for it
-	Stopped    bool      `json:"stopped,omitempty"`  // and nobody is about to start it
-	Counted    string    `json:"counted,omitempty"`  // the run whose end is already counted as a failure
+	Invocation  string    `json:"invocation"`
+	Restarts    uint32    `json:"restarts"`
+	Up          bool      `json:"up"`
+	Since       time.Time `json:"since,omitzero"`   // up since then
+	Moving      bool      `json:"moving,omitempty"` // systemd was starting or stopping it
+	MovingSince time.Time `json:"moving_since,omitzero"`
+	Stopping    bool      `json:"stopping,omitempty"` // in good order, because somebody asked for it
+	Stopped     bool      `json:"stopped,omitempty"`  // and nobody is about to start it
+	Counted     string    `json:"counted,omitempty"`  // the run whose end is already counted as a failure
 
 	Misses   int       `json:"misses,omitempty"`   // of its probe, in a row
 	MissedAt time.Time `json:"missed_at,omitzero"` // the first of them
@@ -88,6 +89,7 @@ type Trip struct {
 type Incident struct {
 	api.Incident
 	Rung      int       `json:"rung"`                // next rung of the ladder
+	Climbs    int       `json:"climbs,omitempty"`    // how often there was none left
 	Deadline  time.Time `json:"deadline,omitzero"`   // when the present state is judged
 	Revision  uint64    `json:"revision"`            // grows with every change
 	NotBefore time.Time `json:"not_before,omitzero"` // no action earlier than this
@@ -207,10 +209,26 @@ func (s *State) distrustFuture(now time.Time, longest time.Duration) {
 		}
 	}
 	future := func(t time.Time) bool { return t.After(now) }
-	for i := range s.Incidents {
-		cap(&s.Incidents[i].Deadline)
-		cap(&s.Incidents[i].NotBefore)
+	past := func(t *time.Time) {
+		if t.After(now) {
+			*t = now
+		}
 	}
+	for i := range s.Incidents {
+		inc := &s.Incidents[i]
+		cap(&inc.Deadline)
+		cap(&inc.NotBefore)
+		past(&inc.Came)
+		past(&inc.Judged)
+	}
+	for name, m := range s.Units {
+		past(&m.Since)
+		past(&m.MovingSince)
+		past(&m.Answered)
+		s.Units[name] = m
+	}
+	past(&s.Breaker.From)
+	past(&s.Breaker.Quiet)
 	cap(&s.Breaker.Until)
 	if s.Lease != nil {
 		s.Lease.Until = earlier(s.Lease.Until, now.Add(longestLease))

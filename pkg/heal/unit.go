@@ -27,6 +27,7 @@ func (r *reducer) look(u api.Unit) {
 	before, known := r.s.Units[u.Name]
 	inc := r.s.openIncident(downRule, u.Name)
 	f, run, ok := newFailure(u, before, known)
+	ok = ok && !r.stopped(u.Name) // by us, and it did not go willingly
 	after := r.remember(u, before)
 	if run != "" {
 		after.Counted = run
@@ -41,6 +42,12 @@ func (r *reducer) look(u api.Unit) {
 				inc.ActedAt = &f.At
 			}
 		}
+	}
+	if inc == nil && after.Moving && r.now.Sub(after.MovingSince) > longMove {
+		inc = r.fault(u.Name, api.Failure{
+			Fault: api.Failed, At: after.MovingSince, DetectedAt: r.seen,
+			Detail: fmt.Sprintf("%s for more than %s, and systemd waits for it", u.ActiveState, longMove),
+		}, nil)
 	}
 	if after.Up && after.Invocation != before.Invocation {
 		r.startedByOthers(u.Name)
@@ -70,8 +77,14 @@ func (r *reducer) remember(u api.Unit, before Memory) Memory {
 	m.Invocation, m.Restarts = u.InvocationID, u.Restarts
 	m.Up = status == api.Up
 	m.Moving = moving(u)
-	m.Stopping = u.ActiveState == "deactivating" && u.Result == "success" && !r.commanding(u.Name)
+	m.Stopping = u.ActiveState == "deactivating" && (u.Result == "success" || before.Stopping) && !r.commanding(u.Name)
 	m.Stopped = u.ActiveState == "inactive" && u.Job == 0 && !m.Up
+	switch {
+	case !m.Moving:
+		m.MovingSince = time.Time{}
+	case m.MovingSince.IsZero():
+		m.MovingSince = r.seen
+	}
 	switch {
 	case !m.Up:
 		m.Since = time.Time{}
@@ -93,7 +106,7 @@ func newFailure(u api.Unit, before Memory, known bool) (f api.Failure, run strin
 		run = u.StateChange.String() // it could not even be started
 	}
 	switch {
-	case u.ActiveState == "failed" && before.Stopping: // a stop that somebody asked for went wrong
+	case (u.ActiveState == "failed" || u.ActiveState == "deactivating") && before.Stopping: // a stop that somebody asked for, and that ends badly
 		return api.Failure{}, run, false
 	case failing(u) && run != before.Counted:
 		at := u.Exited
@@ -153,9 +166,13 @@ func (r *reducer) probe(result api.ProbeResult) {
 
 // fault counts a failure, in the open incident or in a new one.
 func (r *reducer) fault(unit string, f api.Failure, inc *Incident) *Incident {
-	if inc == nil {
+	switch {
+	case inc == nil:
 		inc = r.begins(downRule, api.ClassService, unit, f)
-	} else {
+	case inc.State == api.IncidentExhausted || inc.State == api.IncidentSuppressed:
+		inc.Count++ // nobody wants to read each of them, and it changes nothing
+		return inc
+	default:
 		r.failed(inc, f)
 	}
 	if r.commanding(unit) {

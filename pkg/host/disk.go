@@ -32,10 +32,17 @@ func (s *Sampler) collectSpace(out *api.Sample) error {
 		}
 		path = parent
 	}
-	unit := uint64(st.Frsize)
-	out.DiskTotalBytes = st.Blocks * unit
-	out.DiskUsedBytes = (st.Blocks - min(st.Bfree, st.Blocks)) * unit
+	out.DiskTotalBytes, out.DiskUsedBytes = room(&st)
 	return nil
+}
+
+// room is what a service can use of a file system, as df counts: without the
+// share that ext4 keeps for root, which is 5 % by default. With it a disk on which
+// nobody else can write any more would be 95 % full.
+func room(st *unix.Statfs_t) (total, used uint64) {
+	unit := uint64(st.Frsize)
+	taken := st.Blocks - min(st.Bfree, st.Blocks)
+	return (taken + st.Bavail) * unit, taken * unit
 }
 
 // collectDisks returns the bytes read and written since the look before.

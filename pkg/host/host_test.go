@@ -397,8 +397,16 @@ func TestStateDirectoryThatIsNotThereYet(t *testing.T) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		t.Fatal(err)
 	}
-	if want := st.Blocks * uint64(st.Frsize); got.DiskTotalBytes != want {
+	if want, _ := room(&st); got.DiskTotalBytes != want {
 		t.Errorf("%d bytes, want the parent's %d", got.DiskTotalBytes, want)
+	}
+}
+
+// ext4 keeps 5 % for root: when a service cannot write any more, the disk is full.
+func TestDiskIsFullWhenServicesCannotWrite(t *testing.T) {
+	total, used := room(&unix.Statfs_t{Frsize: 4096, Blocks: 1000, Bfree: 50, Bavail: 0})
+	if total != used || total != 950*4096 {
+		t.Errorf("%d of %d bytes", used, total)
 	}
 }
 
