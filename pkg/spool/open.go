@@ -134,14 +134,18 @@ func (s *Spool) each(seg segment, entry func(kind byte, payload []byte, end int6
 		return err
 	}
 	defer file.Close()
-	in := bufio.NewReaderSize(file, maxEntry)
+	st, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	in := bufio.NewReaderSize(file, int(min(st.Size(), maxEntry))) // most segments are small when nothing waits
 	for end := int64(0); ; {
 		header, err := in.Peek(headerSize)
 		if err != nil {
 			return unlessEOF(err)
 		}
 		size := int64(binary.LittleEndian.Uint32(header))
-		if size < 1 || size > 1+MaxRecord {
+		if size < 1 || size > 1+MaxRecord || end+headerSize+size > st.Size() {
 			return nil
 		}
 		whole, err := in.Peek(headerSize + int(size))
