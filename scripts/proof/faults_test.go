@@ -54,27 +54,36 @@ while (1) {
 }
 `
 
-// standsIn starts a stand-in for n8n and waits until its probe has succeeded. It
-// goes with the test.
-func (b *bed) standsIn(needsDatabase bool) {
+// stand is where a stand-in stands.
+type stand struct {
+	unit string
+	port int
+	more string // of its unit
+	arg  string // the database that it needs
+}
+
+var (
+	n8nStand      = stand{unit: n8nUnit, port: 5678}
+	n8nOnDatabase = stand{unit: n8nUnit, port: 5678, arg: "/run/arasul/postgres/.s.PGSQL.5432"}
+)
+
+// standsIn starts a stand-in and waits until its probe has succeeded. It goes
+// with the test.
+func (b *bed) standsIn(s stand) {
 	b.t.Helper()
-	database := ""
-	if needsDatabase {
-		database = "/run/arasul/postgres/.s.PGSQL.5432"
-	}
 	b.put("/run/stand-in.pl", []byte(standIn))
 	b.t.Cleanup(func() { b.run("systemctl", "restart", dashboardUnit) }) // or it would show a service that is no more
-	b.unit(n8nUnit, fmt.Sprintf(`[Unit]
+	b.unit(s.unit, fmt.Sprintf(`[Unit]
 StartLimitIntervalSec=10min
 StartLimitBurst=5
 [Service]
-ExecStart=/usr/bin/perl /run/stand-in.pl 5678 /run/n8n.mode %s
+ExecStart=/usr/bin/perl /run/stand-in.pl %d /run/%s.mode %s
 Restart=always
 RestartSec=500ms
 TimeoutStopSec=5s
-`, database))
-	b.run("systemctl", "start", n8nUnit)
-	b.probed(n8nUnit, "up")
+%s`, s.port, s.unit, s.arg, s.more))
+	b.run("systemctl", "start", s.unit)
+	b.probed(s.unit, "up")
 }
 
 // probed waits until the healer's probe of a unit says so.
@@ -90,10 +99,10 @@ func (b *bed) probed(unit, status string) {
 }
 
 // answers sets how the stand-in answers from now on.
-func (b *bed) answers(how string) time.Time {
+func (b *bed) answers(unit, how string) time.Time {
 	b.t.Helper()
 	at := time.Now()
-	b.put("/run/n8n.mode", []byte(how))
+	b.put("/run/"+unit+".mode", []byte(how))
 	return at
 }
 
@@ -114,9 +123,9 @@ func TestFrozenDaemonIsNoticedBeforeItsWatchdog(t *testing.T) {
 // Proves HEAL-1 and HEAL-9: a port that takes connections and does not answer.
 func TestServiceThatHangsIsRestarted(t *testing.T) {
 	b := takeInjured(t)
-	b.standsIn(false)
+	b.standsIn(n8nStand)
 	page := b.listen()
-	hung := b.answers("hang")
+	hung := b.answers(n8nUnit, "hang")
 	i := page.incident(time.Minute, about(n8nUnit, hung, "resolved"))
 	b.mended(i, "unresponsive", "restart", hung)
 	if !strings.Contains(i.Detail, "no answer to GET /healthz within 2s, 3 times in a row") {
@@ -124,7 +133,7 @@ func TestServiceThatHangsIsRestarted(t *testing.T) {
 	}
 	b.probed(n8nUnit, "up")
 	// And one that answers that it is broken.
-	broken := b.answers("500")
+	broken := b.answers(n8nUnit, "500")
 	i = page.incident(time.Minute, about(n8nUnit, broken, "resolved"))
 	b.mended(i, "unresponsive", "restart", broken)
 	if !strings.Contains(i.Detail, "answers GET /healthz with 500") {
@@ -136,7 +145,7 @@ func TestServiceThatHangsIsRestarted(t *testing.T) {
 // afterwards.
 func TestFrozenServiceIsLeftAloneInMaintenance(t *testing.T) {
 	b := takeInjured(t)
-	b.standsIn(false)
+	b.standsIn(n8nStand)
 	page := b.listen()
 	b.run("arasul", "heal", "maintenance", "on")
 	t.Cleanup(func() { b.run("arasul", "heal", "maintenance", "off") })
@@ -221,7 +230,7 @@ func TestFrozenDatabaseIsRestarted(t *testing.T) {
 // tried in vain with what needs it.
 func TestServiceWithoutItsDatabaseWaitsForIt(t *testing.T) {
 	b := takeInjured(t)
-	b.standsIn(true)
+	b.standsIn(n8nOnDatabase)
 	b.dropIn(postgresUnit, "[Service]\nExecStartPre=/usr/bin/test ! -e /run/no-database\n")
 	b.run("touch", "/run/no-database")
 	t.Cleanup(func() { b.run("rm", "-f", "/run/no-database") })
@@ -251,7 +260,7 @@ func TestServiceWithoutItsDatabaseWaitsForIt(t *testing.T) {
 // fails for want of it is not repaired in vain.
 func TestDatabaseStoppedByAnOperatorStaysStopped(t *testing.T) {
 	b := takeInjured(t)
-	b.standsIn(true)
+	b.standsIn(n8nOnDatabase)
 	page := b.listen()
 	stopped := time.Now()
 	b.run("systemctl", "stop", postgresUnit)
@@ -274,5 +283,66 @@ func TestDatabaseStoppedByAnOperatorStaysStopped(t *testing.T) {
 	}
 	if slices.ContainsFunc(list, about(postgresUnit, stopped)) {
 		t.Errorf("an orderly stop became an incident: %v", list)
+	}
+}
+
+// Proves HEAL-5 and HEAL-6: the healer is killed while it has a service stopped,
+// to start it anew. Its successor starts it, and does not take it for stopped by
+// an operator.
+func TestHealerKilledInTheMiddleOfARepairLeavesNothingStopped(t *testing.T) {
+	b := takeInjured(t)
+	const minioUnit = "arasul-minio.service"
+	b.standsIn(stand{unit: minioUnit, port: 9000, more: "ExecStop=/bin/sleep 4\n"})
+	page := b.listen()
+	remove := b.dropIn(minioUnit, "[Service]\nExecStartPost=/bin/kill -STOP $MAINPID\n") // a restart does not help
+	hung := b.kill(minioUnit, "STOP")
+	page.incident(2*time.Minute, func(i incident) bool { return about(minioUnit, hung)(i) && slices.Contains(i.touched(), "stop-start") })
+	remove()
+	eventually(t, 10*time.Second, func() error {
+		if state := b.property(minioUnit, "ActiveState"); state != "deactivating" {
+			return fmt.Errorf("it is %s", state)
+		}
+		return nil
+	})
+	b.kill(healerUnit, "KILL")
+	i := page.incident(time.Minute, about(minioUnit, hung, "resolved"))
+	if state := b.property(minioUnit, "ActiveState"); state != "active" || strings.Contains(i.Detail, "operator") {
+		t.Errorf("it is %s: %v", state, i)
+	}
+	t.Logf("figure: %v", i)
+	b.recorded(i)
+}
+
+// Proves HEAL-3, HEAL-6 and HEAL-7: the disk is full to the last byte. It is
+// noticed, cleaned up and written down, though the database could write nothing.
+func TestFullDiskHealsItself(t *testing.T) {
+	beside(t)
+	b := small(t, "t-full")
+	b.run("arasul", "disk", "reserve")
+	b.sh(`fallocate --length 120M /var/cache/arasul/blob`)
+	b.run("arasul", "heal", "maintenance", "off")
+	page := b.listen()
+	filled := time.Now()
+	b.fillTo(99)
+	b.try("sh", "-c", "cat /dev/zero >/var/lib/arasul/models/rest")
+	if used := b.used(); used < 99.9 {
+		t.Errorf("%.2f %% are used", used)
+	}
+	i := page.incident(2*time.Minute, by("disk-full", filled, "resolved"))
+	t.Logf("figure: %s: noticed after %s, room again after %s, %.1f %% used; %s", i.Detail,
+		i.DetectedAt.Sub(filled).Round(100*time.Millisecond), i.RecoveredAt.Sub(filled).Round(100*time.Millisecond), b.used(), i.tried())
+	if i.tried() != "cleanup helped" || b.used() > 90 {
+		t.Errorf("%.1f %% are used after %v", b.used(), i)
+	}
+	b.allWell()
+	b.recorded(i)
+	list, err := b.incidents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range list {
+		if o.ID != i.ID {
+			t.Logf("beside it: %v", o)
+		}
 	}
 }

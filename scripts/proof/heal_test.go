@@ -16,14 +16,6 @@ import (
 // patient is a machine that gets hurt. Each test waits until it is well again.
 var patient = share("machine", "t-patient")
 
-const (
-	metricsUnit   = "arasul-metrics.service"
-	dashboardUnit = "arasul-dashboard.service"
-	postgresUnit  = "arasul-postgres.service"
-	mdnsUnit      = "arasul-mdns.service"
-	healerUnit    = "arasul-healer.service"
-)
-
 // takePatient gives the machine when all is well, with fresh start limits: tests
 // of one unit must not add up, nor one that failed make others fail.
 func takePatient(t *testing.T) *bed {
@@ -33,14 +25,6 @@ func takePatient(t *testing.T) *bed {
 	b.run(append([]string{"systemctl", "start", "arasul.target"}, daemons...)...)
 	b.allWell()
 	return b
-}
-
-// kill sends a signal to a unit's main process and returns when.
-func (b *bed) kill(unit, signal string) time.Time {
-	b.t.Helper()
-	at := time.Now()
-	b.run("systemctl", "kill", "--kill-whom=main", "--signal="+signal, unit)
-	return at
 }
 
 // healed checks what is written down of an incident, and says the figures.
@@ -308,16 +292,4 @@ func (b *bed) healerLooksAgain() {
 		}
 		return nil
 	})
-}
-
-// set changes a key of the shipped configuration, until undo.
-func (b *bed) set(key, value string) (undo func()) {
-	b.t.Helper()
-	const path = "/etc/arasul/arasul.toml"
-	before := b.run("cat", path)
-	b.run("sed", "-i", fmt.Sprintf("s|^#%s = .*|%s = %s|", key, key, value), path)
-	if b.run("cat", path) == before {
-		b.t.Fatalf("%s has no key %s to set", path, key)
-	}
-	return func() { b.put(path, []byte(before)) }
 }

@@ -11,6 +11,34 @@ import (
 	"time"
 )
 
+const (
+	metricsUnit   = "arasul-metrics.service"
+	dashboardUnit = "arasul-dashboard.service"
+	postgresUnit  = "arasul-postgres.service"
+	mdnsUnit      = "arasul-mdns.service"
+	healerUnit    = "arasul-healer.service"
+)
+
+// kill sends a signal to a unit's main process and returns when.
+func (b *bed) kill(unit, signal string) time.Time {
+	b.t.Helper()
+	at := time.Now()
+	b.run("systemctl", "kill", "--kill-whom=main", "--signal="+signal, unit)
+	return at
+}
+
+// set changes a key of the shipped configuration, until undo.
+func (b *bed) set(key, value string) (undo func()) {
+	b.t.Helper()
+	const path = "/etc/arasul/arasul.toml"
+	before := b.run("cat", path)
+	b.run("sed", "-i", fmt.Sprintf("s|^#%s = .*|%s = %s|", key, key, value), path)
+	if b.run("cat", path) == before {
+		b.t.Fatalf("%s has no key %s to set", path, key)
+	}
+	return func() { b.put(path, []byte(before)) }
+}
+
 // mended checks that a fault was called by its name and what helped against it,
 // that it is written down, and says the figures, from the moment of the injury.
 func (b *bed) mended(i incident, fault, action string, injured time.Time) {

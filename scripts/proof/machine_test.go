@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -129,7 +130,11 @@ func (b *bed) sql(query string) string {
 // put writes a file in the machine.
 func (b *bed) put(path string, content []byte) {
 	b.t.Helper()
-	_, errOut, code := run(b.t, content, time.Minute, b.script, "exec", "--name", b.name, "--", "sh", "-c", `cat >"$0"`, path)
+	args := []string{b.script, "exec", "--name", b.name}
+	if filepath.Base(b.script) == "box" {
+		args = append(args, "-i")
+	}
+	_, errOut, code := run(b.t, content, time.Minute, append(args, "--", "sh", "-c", `cat >"$0"`, path)...)
 	if code != 0 {
 		b.t.Fatalf("writing %s: exit status %d\n%s", path, code, errOut)
 	}
