@@ -58,6 +58,7 @@ type queue struct {
 
 	mu      sync.Mutex
 	waiting [][]byte // what the spool has not taken, oldest first
+	gone    uint64   // how many left it at the front, taken or lost
 	lost    uint64
 }
 
@@ -86,12 +87,18 @@ func (q *queue) flush() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.spool != nil && len(q.waiting) > 0 && q.spool.Append(q.waiting[0]) == nil {
-		q.waiting = q.waiting[1:]
+		q.leave(1)
 	}
 	if more := len(q.waiting) - keepWaiting; more > 0 {
-		q.waiting = q.waiting[more:]
+		q.leave(more)
 		q.lost += uint64(more)
 	}
+}
+
+// leave lets the oldest in memory go.
+func (q *queue) leave(n int) {
+	q.waiting = q.waiting[n:]
+	q.gone += uint64(n)
 }
 
 // stats says how many events wait, and how many had no room.
@@ -125,10 +132,13 @@ func (q *queue) next() (records [][]byte, ack func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	records = q.waiting[:min(len(q.waiting), mirrorBatch)]
+	end := q.gone + uint64(len(records))
 	return records, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.waiting = q.waiting[min(len(records), len(q.waiting)):]
+		if end > q.gone { // else they had to leave meanwhile
+			q.leave(int(end - q.gone))
+		}
 	}
 }
 

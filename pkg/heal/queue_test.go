@@ -51,10 +51,10 @@ func TestEventsWaitInMemoryWhileTheDiskIsFull(t *testing.T) {
 		m := &fakeMirror{}
 		m.away.Store(true)
 		q := newQueue(&fullDisk{}, m, slog.New(slog.DiscardHandler))
+		for i := range keepWaiting + 20 {
+			q.add(numbered(i))
+		}
 		play(t, q, func() {
-			for i := range keepWaiting + 20 {
-				q.add(numbered(i))
-			}
 			if waiting, lost := q.stats(); waiting != keepWaiting || lost != 20 {
 				t.Errorf("%d wait, %d are lost", waiting, lost)
 			}
@@ -70,6 +70,23 @@ func TestEventsWaitInMemoryWhileTheDiskIsFull(t *testing.T) {
 			}
 		})
 	})
+}
+
+// What is taken while the memory overflows is not taken for what came after it.
+func TestNoEventIsForgottenUnstored(t *testing.T) {
+	q := newQueue(&fullDisk{}, &fakeMirror{}, slog.New(slog.DiscardHandler))
+	for i := range keepWaiting {
+		q.add(numbered(i))
+	}
+	_, ack := q.next() // 0 to 49
+	for i := range 20 {
+		q.add(numbered(keepWaiting + i)) // 0 to 19 have to leave
+	}
+	ack()
+	records, _ := q.next()
+	if !strings.Contains(string(records[0]), fmt.Sprintf("%q", fmt.Sprint(mirrorBatch))) {
+		t.Errorf("the next is %s", records[0])
+	}
 }
 
 // refuser is a database that never takes one incident.
