@@ -35,7 +35,9 @@ type Dashboard interface {
 type Healer interface {
 	Status(ctx context.Context) (api.HealerStatus, error)
 	Incidents(ctx context.Context, limit int) ([]api.Incident, error)
+	Explain(ctx context.Context, incident string) (string, error)
 	SetMaintenance(ctx context.Context, on bool) error
+	ResetBreaker(ctx context.Context) error
 }
 
 // Database are the steps that units run to bring the database up and to keep it
@@ -66,10 +68,13 @@ type commands struct {
 
 	Status statusCmd `cmd:"" help:"Say whether all is well. Exits with 1 when the state is CRITICAL."`
 	Heal   struct {
-		Status      healStatusCmd      `cmd:"" help:"Say how the healer does and what it repaired last."`
-		Statistics  healStatisticsCmd  `cmd:"" help:"Say how fast faults were noticed and repaired."`
-		Maintenance healMaintenanceCmd `cmd:"" help:"Keep the healer's hands off while you work on the machine, or put them back on."`
-		Simulate    healSimulateCmd    `cmd:"" help:"Play a story to the policy and say what would be done. Exits with 1 when that is not what the story expects."`
+		Status       healStatusCmd       `cmd:"" help:"Say how the healer does and what it repaired last."`
+		Statistics   healStatisticsCmd   `cmd:"" help:"Say how fast faults were noticed and repaired."`
+		Explain      healExplainCmd      `cmd:"" help:"Say why an incident is what it is, and what comes next."`
+		Maintenance  healMaintenanceCmd  `cmd:"" help:"Keep the healer's hands off while you work on the machine, or put them back on."`
+		ResetBreaker healResetBreakerCmd `cmd:"" help:"Let the healer act again after it stopped itself because it did too much."`
+		Simulate     healSimulateCmd     `cmd:"" help:"Play a story to the policy and say what would be done. Exits with 1 when that is not what the story expects."`
+		Replay       healReplayCmd       `cmd:"" help:"Run what happened through another policy and say what it would have done."`
 	} `cmd:"" help:"Ask and steer self-healing."`
 	Conf struct {
 		Check configCheckCmd `cmd:"" help:"Check the configuration file. Exits with 78 when it is refused."`

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -39,6 +40,7 @@ func TestMain(m *testing.M) {
 //	# a comment
 //	@dashboard critical     the dashboard answers testdata/dashboard/critical
 //	@healer busy            the healer answers testdata/healer/busy
+//	@recording              the healer's recording of a unit that failed
 //	@disk full              a clean-up comes to testdata/disk/full.json
 //	$ arasul status         what is typed, and indented its output,
 //		CRITICAL  box …
@@ -96,10 +98,12 @@ func play(t *testing.T, script string) string {
 			env.Healer = &healer{dir: filepath.Join("testdata/healer", rest)}
 		case "@disk":
 			env.Disk = disk{filepath.Join("testdata/disk", rest+".json")}
+		case "@recording":
+			record(t, filepath.Join(run, "observations"))
 		case "$":
 			var stdout, stderr bytes.Buffer
 			env.Stdout, env.Stderr = &stdout, &stderr
-			code := Run(t.Context(), env, strings.Fields(rest)[1:])
+			code := Run(t.Context(), env, strings.Fields(strings.ReplaceAll(rest, "/run/arasul", run))[1:])
 			for l := range strings.Lines(stdout.String()) {
 				out.WriteString("\t" + paths.Replace(l))
 			}
@@ -112,6 +116,36 @@ func play(t *testing.T, script string) string {
 		}
 	}
 	return out.String()
+}
+
+// record makes a recording: a unit fails, and two repairs do not help.
+func record(t *testing.T, dir string) {
+	t.Helper()
+	p, err := heal.LoadPolicy("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := heal.NewRecorder(dir, slog.New(slog.DiscardHandler))
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	var s heal.State
+	see := func(o heal.Observation) {
+		o.At, o.Boot, o.Uptime = now, "boot", time.Hour
+		r.Record(p, s, o, now)
+		s, _ = heal.Reduce(p, s, o, now)
+	}
+	see(heal.Observation{Units: []api.Unit{{Name: "arasul-minio.service", LoadState: "loaded", ActiveState: "active", InvocationID: "1"}}})
+	now = now.Add(10 * time.Second)
+	see(heal.Observation{Units: []api.Unit{{Name: "arasul-minio.service", LoadState: "loaded", ActiveState: "failed", Result: "signal", ExitStatus: 9, InvocationID: "1", StateChange: now}}})
+	for range 20 {
+		now = now.Add(2500 * time.Millisecond)
+		if c := s.Running; c != nil {
+			see(heal.Observation{Result: &heal.Result{Incident: c.Incident, Attempt: c.Attempt, Error: "job failed"}})
+		}
+		see(heal.Observation{Readings: []api.Reading{{Metric: "cpu_ratio", Value: 0.5, Time: now}}})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = r.Run(ctx) // it writes what there is, and ends
 }
 
 // newDashboard is a client of a server on a unix socket that answers
@@ -153,6 +187,15 @@ func (h *healer) Status(context.Context) (s api.HealerStatus, err error) {
 func (h *healer) Incidents(_ context.Context, limit int) (list []api.Incident, err error) {
 	err = readJSON(filepath.Join(h.dir, "incidents.json"), &list)
 	return list[:min(limit, len(list))], err
+}
+
+func (h *healer) Explain(_ context.Context, incident string) (string, error) {
+	return "Why " + incident + " is what it is.\n", nil
+}
+
+func (h *healer) ResetBreaker(context.Context) error {
+	_, err := os.Stat(h.dir)
+	return err
 }
 
 func (h *healer) SetMaintenance(_ context.Context, on bool) error {

@@ -64,7 +64,7 @@ func printHealer(w io.Writer, s api.HealerStatus, incidents []api.Incident) {
 	}
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "WHEN\tRULE\tUNIT\tFAULT\tNOTICED\tWELL AFTER\tSTATE\tACTIONS")
+	fmt.Fprintln(t, "NO\tWHEN\tRULE\tUNIT\tFAULT\tNOTICED\tWELL AFTER\tSTATE\tACTIONS")
 	for _, i := range incidents {
 		back := "-"
 		if i.RecoveredAt != nil {
@@ -74,7 +74,7 @@ func printHealer(w io.Writer, s api.HealerStatus, incidents []api.Incident) {
 		if i.Cause != "" {
 			state += " by " + i.Cause
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", i.FaultAt.Local().Format(time.DateTime), i.Rule, cmp.Or(i.Unit, "the machine"), i.Fault,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", number(i), i.FaultAt.Local().Format(time.DateTime), i.Rule, cmp.Or(i.Unit, "the machine"), i.Fault,
 			span(i.DetectedAt.Sub(i.FaultAt)), back, state, actions(i))
 	}
 	_ = t.Flush()
@@ -113,4 +113,10 @@ func span(d time.Duration) string {
 	default:
 		return fmt.Sprintf("%d days", d/(24*time.Hour))
 	}
+}
+
+// number is the last part of an incident's id, which no other incident has.
+func number(i api.Incident) string {
+	_, n, _ := strings.Cut(i.ID, "-")
+	return n
 }
