@@ -67,6 +67,7 @@ func (h *Healer) Incidents(limit int) []api.Incident {
 //	GET /status      api.HealerStatus
 //	GET /incidents   {"incidents": […]}, newest first; ?limit=1..400, default 50
 //	GET /probes      {"probes": […]}, the last look at each unit that is probed
+//	GET /explain/ID  {"text": …}, why an incident is what it is, for people; 404 when it is not remembered
 //	GET /stream      every changed api.Incident, newline-delimited
 func (h *Healer) Handler() http.Handler {
 	mux := http.NewServeMux()
@@ -84,6 +85,14 @@ func (h *Healer) Handler() http.Handler {
 		answer(w, map[string]any{"incidents": h.Incidents(limit)})
 	})
 	mux.HandleFunc("GET /probes", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]any{"probes": h.Probes()}) })
+	mux.HandleFunc("GET /explain/{id}", func(w http.ResponseWriter, r *http.Request) {
+		text, known := h.Explain(r.PathValue("id"))
+		if !known {
+			http.Error(w, "no such incident is remembered", http.StatusNotFound)
+			return
+		}
+		answer(w, map[string]any{"text": text})
+	})
 	mux.Handle("GET /stream", &h.hub)
 	return mux
 }

@@ -16,7 +16,10 @@ import (
 	"github.com/arasul/arasul/pkg/config"
 )
 
-var timelines = flag.Bool("timelines", false, "print what comes of each scenario")
+var (
+	timelines = flag.Bool("timelines", false, "print what comes of each scenario")
+	update    = flag.Bool("update", false, "write testdata/explain.txt anew")
+)
 
 // tell runs a scenario file through the built-in policy.
 func tell(t *testing.T, name string) *Simulation {

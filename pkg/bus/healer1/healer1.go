@@ -4,7 +4,10 @@
 //	object       /de/arasul/Healer1
 //	Status         () → s   api.HealerStatus as JSON
 //	Incidents      (u) → s  the newest so many api.Incident, as a JSON array
+//	Explain        (s) → s  why an incident is what it is, in words
 //	SetMaintenance (b)      hands off, or on again; root only
+//	Lease          (su)     hands off for a holder's sake, for so many seconds, 3600 at most; 0: on again; root only
+//	ResetBreaker   ()       act again, although too much was done; root only
 //
 // Who may call what is the bus's business: see de.arasul.Healer1.conf. The
 // package does not decide anything. It is for people and programs that want the
@@ -18,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -28,14 +32,18 @@ import (
 
 const (
 	callTimeout = 5 * time.Second
-	maxList     = 400 // incidents in one answer
+	maxList     = 400  // incidents in one answer
+	maxLease    = 3600 // seconds; a holder that needs more asks again
 )
 
 // Healer is what stands behind the interface.
 type Healer interface {
 	Status() api.HealerStatus
 	Incidents(limit int) []api.Incident
+	Explain(incident string) (text string, known bool)
 	SetMaintenance(ctx context.Context, on bool) error
+	SetLease(ctx context.Context, lease api.Lease) error
+	ResetBreaker(ctx context.Context) error
 }
 
 var object = bus.Object{
@@ -44,7 +52,10 @@ var object = bus.Object{
 	Methods: `
 <method name="Status"><arg name="json" type="s" direction="out"/></method>
 <method name="Incidents"><arg name="limit" type="u" direction="in"/><arg name="json" type="s" direction="out"/></method>
+<method name="Explain"><arg name="incident" type="s" direction="in"/><arg name="text" type="s" direction="out"/></method>
 <method name="SetMaintenance"><arg name="on" type="b" direction="in"/></method>
+<method name="Lease"><arg name="holder" type="s" direction="in"/><arg name="seconds" type="u" direction="in"/></method>
+<method name="ResetBreaker"></method>
 `,
 }
 
@@ -70,10 +81,37 @@ func (m methods) Incidents(limit uint32) (string, *dbus.Error) {
 	return encode(m.h.Incidents(int(min(limit, maxList))))
 }
 
+func (m methods) Explain(incident string) (string, *dbus.Error) {
+	text, known := m.h.Explain(incident)
+	if !known {
+		return "", dbus.MakeFailedError(fmt.Errorf("no incident %q is remembered", incident))
+	}
+	return text, nil
+}
+
 func (m methods) SetMaintenance(on bool) *dbus.Error {
+	return m.tell(func(ctx context.Context) error { return m.h.SetMaintenance(ctx, on) })
+}
+
+var holderName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
+
+func (m methods) Lease(holder string, seconds uint32) *dbus.Error {
+	if !holderName.MatchString(holder) || seconds > maxLease {
+		return dbus.MakeFailedError(fmt.Errorf("a lease has a holder of lower-case letters, digits and hyphens, and lasts %d seconds at most", maxLease))
+	}
+	until := time.Now().Add(time.Duration(seconds) * time.Second)
+	return m.tell(func(ctx context.Context) error {
+		return m.h.SetLease(ctx, api.Lease{Holder: holder, Until: until})
+	})
+}
+
+func (m methods) ResetBreaker() *dbus.Error { return m.tell(m.h.ResetBreaker) }
+
+// tell asks the healer for something, and waits until it is in force.
+func (m methods) tell(ask func(context.Context) error) *dbus.Error {
 	ctx, cancel := context.WithTimeout(m.ctx, callTimeout)
 	defer cancel()
-	if err := m.h.SetMaintenance(ctx, on); err != nil {
+	if err := ask(ctx); err != nil {
 		return dbus.MakeFailedError(err)
 	}
 	return nil
@@ -106,6 +144,22 @@ func (Client) Incidents(ctx context.Context, limit int) (list []api.Incident, er
 func (Client) SetMaintenance(ctx context.Context, on bool) error {
 	return call(ctx, nil, "SetMaintenance", on)
 }
+
+// Explain asks why an incident is what it is, in words.
+func (Client) Explain(ctx context.Context, incident string) (text string, err error) {
+	err = call(ctx, &text, "Explain", incident)
+	return text, err
+}
+
+// Lease keeps the healer's hands off for a holder's sake, an hour at most; 0
+// gives the lease back. Seconds count.
+func (Client) Lease(ctx context.Context, holder string, d time.Duration) error {
+	return call(ctx, nil, "Lease", holder, uint32(d/time.Second))
+}
+
+// ResetBreaker lets the healer act again after somebody has looked why it did
+// so much.
+func (Client) ResetBreaker(ctx context.Context) error { return call(ctx, nil, "ResetBreaker") }
 
 // ask calls a method that answers with JSON.
 func ask(ctx context.Context, answer any, method string, args ...any) error {

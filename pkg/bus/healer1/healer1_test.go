@@ -43,6 +43,22 @@ func (f *fakeHealer) SetMaintenance(_ context.Context, on bool) error {
 	return f.refusal
 }
 
+func (f *fakeHealer) Explain(incident string) (string, bool) { return "because", incident == "1" }
+
+func (f *fakeHealer) SetLease(_ context.Context, lease api.Lease) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status.Lease = &lease
+	return f.refusal
+}
+
+func (f *fakeHealer) ResetBreaker(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status.BreakerOpen = nil
+	return f.refusal
+}
+
 // served is a Healer on the bus, and what Serve logged.
 type served struct {
 	t   *testing.T
@@ -138,6 +154,46 @@ func TestMaintenanceIsSwitchedOverTheBus(t *testing.T) {
 	}
 }
 
+func TestIncidentsAreExplained(t *testing.T) {
+	testbus.New(t)
+	offer(t, &fakeHealer{})
+	eventually(t, "the healer", answers(t))
+	if text, err := (Client{}).Explain(t.Context(), "1"); text != "because" || err != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+	if _, err := (Client{}).Explain(t.Context(), "2"); err == nil || !strings.Contains(err.Error(), `no incident "2" is remembered`) {
+		t.Errorf("one that is not known: %v", err)
+	}
+}
+
+// Proves HEAL-5: a lease that the updater holds, and a breaker that somebody
+// closes.
+func TestLeaseAndBreakerAreSetOverTheBus(t *testing.T) {
+	testbus.New(t)
+	now := time.Now()
+	h := &fakeHealer{status: api.HealerStatus{BreakerOpen: &now}}
+	offer(t, h)
+	eventually(t, "the healer", answers(t))
+	if err := (Client{}).Lease(t.Context(), "updater", 10*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	l := h.Status().Lease
+	if d := l.Until.Sub(now); l.Holder != "updater" || d < 10*time.Minute || d > 11*time.Minute {
+		t.Errorf("lease %+v", l)
+	}
+	for _, holder := range []string{"", "Up dater", strings.Repeat("a", 41), "a\nb"} {
+		if err := (Client{}).Lease(t.Context(), holder, time.Minute); err == nil {
+			t.Errorf("holder %q was taken", holder)
+		}
+	}
+	if err := (Client{}).Lease(t.Context(), "updater", 2*time.Hour); err == nil {
+		t.Error("a lease of two hours was taken")
+	}
+	if err := (Client{}).ResetBreaker(t.Context()); err != nil || h.Status().BreakerOpen != nil {
+		t.Errorf("the breaker is still open: %v", err)
+	}
+}
+
 func TestInterfaceDescribesItself(t *testing.T) {
 	bus := testbus.New(t)
 	offer(t, &fakeHealer{})
@@ -146,7 +202,7 @@ func TestInterfaceDescribesItself(t *testing.T) {
 	if err := bus.Connect().Object(object.Name, object.Path).Call("org.freedesktop.DBus.Introspectable.Introspect", 0).Store(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, method := range []string{"Status", "Incidents", "SetMaintenance"} {
+	for _, method := range []string{"Status", "Incidents", "Explain", "SetMaintenance", "Lease", "ResetBreaker"} {
 		if !strings.Contains(text, `<method name="`+method+`">`) {
 			t.Errorf("%s is not described:\n%s", method, text)
 		}
