@@ -123,10 +123,10 @@ func silent(incidents []api.Incident, unit string) bool {
 	})
 }
 
-// troubled says whether what an incident is about is the case, as far as the
-// healer knows, and somebody or something is yet to act against it.
+// troubled says whether what an incident is about is still the case, as far as
+// the healer knows, and something may yet be done against it.
 func troubled(i api.Incident) bool {
-	return i.State == api.IncidentOpen || i.State == api.IncidentSuppressed || i.State == api.IncidentActing
+	return i.ClosedAt == nil && i.RecoveredAt == nil && i.State != api.IncidentExhausted
 }
 
 // exhausted says whether the healer has nothing left to try to bring a unit up.

@@ -120,15 +120,26 @@ func TestOverallFollowsTheStatusRule(t *testing.T) {
 		{"exhausted is not healing", state(api.IncidentExhausted), api.Critical, []string{"incident-exhausted"}, false},
 		{"a unit that does not answer", unresponsive(api.IncidentOpen, running), api.Critical, []string{"service-down"}, false},
 		{"a unit that does not answer, waiting for another", unresponsive(api.IncidentSuppressed, running), api.Critical, []string{"service-down"}, false},
-		{"a unit that answers again", unresponsive(api.IncidentVerifying, running), api.OK, nil, true},
+		{"a unit that was restarted and does not answer yet", unresponsive(api.IncidentVerifying, running), api.Critical, []string{"service-down"}, true},
+		{"a unit that answers again", func(o *Observed) {
+			unresponsive(api.IncidentVerifying, running)(o)
+			o.Incidents[0].RecoveredAt = since(0)
+		}, api.OK, nil, true},
 		{"a unit that does not answer is being restarted", unresponsive(api.IncidentActing, api.Service{Status: api.Degraded}), api.OK, nil, true},
 		{"a unit that never answers again", unresponsive(api.IncidentExhausted, running), api.Critical, []string{"incident-exhausted"}, false},
 		{"overload", machine(api.ClassOverload, api.IncidentOpen), api.Warning, []string{"incident-open"}, false},
 		{"overload that something is done against", machine(api.ClassOverload, api.IncidentActing), api.Warning, []string{"incident-open"}, true},
 		{"overload that nothing helps against", machine(api.ClassOverload, api.IncidentExhausted), api.Critical, []string{"incident-exhausted"}, false},
 		{"critical", machine(api.ClassCritical, api.IncidentOpen), api.Critical, []string{"incident-open"}, false},
-		{"critical until just now", machine(api.ClassCritical, api.IncidentVerifying), api.Warning, []string{"incident-open"}, true},
-		{"critical, over, and clocks still capped", machine(api.ClassCritical, api.IncidentHolding), api.Warning, []string{"incident-open"}, false},
+		{"critical, and not known yet whether something has helped", machine(api.ClassCritical, api.IncidentVerifying), api.Critical, []string{"incident-open"}, true},
+		{"critical until just now", func(o *Observed) {
+			machine(api.ClassCritical, api.IncidentVerifying)(o)
+			o.Incidents[0].RecoveredAt = since(0)
+		}, api.Warning, []string{"incident-open"}, true},
+		{"critical, over, and clocks still capped", func(o *Observed) {
+			machine(api.ClassCritical, api.IncidentHolding)(o)
+			o.Incidents[0].RecoveredAt = since(0)
+		}, api.Warning, []string{"incident-open"}, false},
 		{"critical, over", func(o *Observed) {
 			machine(api.ClassCritical, api.IncidentResolved)(o)
 			o.Incidents[0].ClosedAt = since(0)

@@ -122,6 +122,11 @@ describe("a story of the machine itself", () => {
     expect(tell(machine(), "de")).toBe("Wird heiß um 14:03:12; nach 12 ms bemerkt, Grafikprozessor gebremst, nach 2,1 s wieder normal.");
   });
 
+  test("does not claim success before the readings say so", () => {
+    expect(tell(without(machine({ state: "verifying" }), "recovered_at"))).toContain("slowed down, being checked whether it has helped.");
+    expect(tell(machine({ state: "verifying" }))).toContain("slowed down, being checked whether the repair holds.");
+  });
+
   test("names what was moved for its sake", () => {
     const actions = [action({ action: "pause", unit: "arasul-n8n.service" }), action({ action: "unload-models", unit: "arasul-llm.service" })];
     expect(tell(machine({ actions }))).toContain("Workflows paused, models unloaded, back to normal");

@@ -62,6 +62,7 @@ function ending(i: Incident, fault: number, t: Messages, f: Format): string {
   const actions = i.actions ?? [];
   if (i.state === "exhausted" && actions.every(onlyWatched)) return t.story.untouched;
   if (i.state === "suppressed" && i.cause) return t.story.waits(nameOf(i.cause, t).label);
+  if (i.state === "verifying" && instant(i.recovered_at) === undefined) return t.story.watching;
   if (i.state !== "resolved") return t.story[i.state] ?? t.story.open;
   const end = instant(i.recovered_at) ?? instant(i.verified_at) ?? instant(i.closed_at);
   if (end === undefined) return isDown(i) ? t.story.ended : t.story.over;
