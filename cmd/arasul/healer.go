@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -74,11 +75,35 @@ func healerDaemon(ctx context.Context, d *daemon.Daemon) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return recorder.Run(ctx) })
+	g.Go(func() error { return retainIncidents(ctx, d, db) })
 	g.Go(func() error { return h.Run(ctx, d.Alive) })
 	g.Go(func() error { return healer1.Serve(ctx, h, d.Log) })
 	g.Go(func() error { return daemon.Serve(ctx, socket, h.Handler()) })
 	d.Ready("watching, mode " + d.Config().Healer.Mode)
 	return g.Wait()
+}
+
+// How many of the incidents PostgreSQL keeps: a year of them, and not more than
+// 80 MB.
+const (
+	incidentsKept = 365 * 24 * time.Hour
+	incidentsMost = 100_000
+)
+
+// retainIncidents drops old incidents, hourly.
+func retainIncidents(ctx context.Context, d *daemon.Daemon, db *postgres.DB) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			if err := db.RetainIncidents(ctx, incidentsKept, incidentsMost); err != nil {
+				d.Log.Warn("old incidents not dropped, trying again in an hour", "err", err)
+			}
+		}
+	}
 }
 
 // loadPolicy reads the policy that the configuration names.
