@@ -306,6 +306,20 @@ func TestRebootWithoutLogindAsksSystemd(t *testing.T) {
 	}
 }
 
+func TestRebootDoesNotWaitForALogindThatHangs(t *testing.T) {
+	m := withUnits(t, BySystemd)
+	m.login()
+	m.mu.Lock()
+	m.stuck = make(chan struct{})
+	m.mu.Unlock()
+	defer close(m.stuck)
+	how, err := newHands(t).Reboot(t.Context(), "the GPU is lost")
+	wantError(t, err, "")
+	if how != BySystemd {
+		t.Errorf("by %q", how)
+	}
+}
+
 func TestRebootThatNobodyTakesIsAnError(t *testing.T) {
 	withUnits(t)
 	_, err := newHands(t).Reboot(t.Context(), "the GPU is lost")

@@ -179,22 +179,17 @@ func (h *Hands) conn() (*conn, error) {
 // a unit that has not failed has nothing to clear, and what else may be wrong
 // the job will show.
 func (c *conn) resetFailed(ctx context.Context, unit string) error {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	return c.ResetFailedUnitContext(ctx, unit)
+	return c.short(ctx, func(ctx context.Context) error { return c.ResetFailedUnitContext(ctx, unit) })
 }
 
-// ask asks for a job and returns where its result will be. A connection over
-// which nobody answers is closed, so that the next attempt looks for another
-// way.
+// ask asks for a job and returns where its result will be.
 func (c *conn) ask(ctx context.Context, unit, verb string, f start) (<-chan string, error) {
 	result := make(chan string, 1) // buffered: go-systemd blocks on it
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	if _, err := f(ctx, unit, "replace", result); err != nil {
-		if ctx.Err() != nil {
-			c.Close()
-		}
+	err := c.short(ctx, func(ctx context.Context) error {
+		_, err := f(ctx, unit, "replace", result)
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("asking systemd to %s %s: %w", verb, unit, err)
 	}
 	return result, nil

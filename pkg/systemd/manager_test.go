@@ -33,6 +33,7 @@ type fakeManager struct {
 	ends   map[string]map[string]any // what a unit is like after its jobs
 	refuse map[string]*dbus.Error    // by method
 	locks  []inhibitor
+	stuck  chan struct{} // logind answers when this is closed
 	jobSeq uint32
 	gate   chan struct{} // closed when questions may be answered
 }
@@ -339,6 +340,12 @@ type logind struct{ m *fakeManager }
 
 func (l logind) ListInhibitors() ([]inhibitor, *dbus.Error) {
 	l.m.answer("ListInhibitors")
+	l.m.mu.Lock()
+	stuck := l.m.stuck
+	l.m.mu.Unlock()
+	if stuck != nil {
+		<-stuck
+	}
 	l.m.mu.Lock()
 	defer l.m.mu.Unlock()
 	return l.m.locks, l.m.refuse["ListInhibitors"]

@@ -48,8 +48,11 @@ func (h *Hands) Pause(ctx context.Context, unit string) error {
 	}
 	if err != nil {
 		// A unit that froze half would hang for ever.
-		undo := c.resume(context.WithoutCancel(ctx), unit)
-		return fmt.Errorf("pausing %s: %w", unit, errors.Join(err, undo))
+		err = fmt.Errorf("pausing %s: %w", unit, err)
+		if undo := h.Resume(context.WithoutCancel(ctx), unit); undo != nil {
+			err = inOneLine([]error{err, undo})
+		}
+		return err
 	}
 	return nil
 }
@@ -115,13 +118,6 @@ func (c *conn) signal(ctx context.Context, unit string, s syscall.Signal) error 
 		return nil
 	}
 	return err
-}
-
-// short bounds what the service manager does while it answers.
-func (c *conn) short(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	return f(ctx)
 }
 
 // noFreezer says whether this is systemd's way of saying that it has no freezer

@@ -40,14 +40,20 @@ func (h *Hands) Reboot(ctx context.Context, reason string) (how string, err erro
 	if refusal(err) || ctx.Err() != nil {
 		return "", fmt.Errorf("rebooting: %w", err)
 	}
-	startErr := c.short(ctx, func(ctx context.Context) error {
-		_, err := c.StartUnitContext(ctx, BySystemd, "replace-irreversibly", nil)
-		return err
-	})
-	if startErr != nil {
+	if c, connErr := h.conn(); connErr != nil { // over which logind did not answer
+		return "", fmt.Errorf("rebooting: %w", inOneLine([]error{err, connErr}))
+	} else if startErr := c.askForReboot(ctx); startErr != nil {
 		return "", fmt.Errorf("rebooting: %w", inOneLine([]error{err, startErr}))
 	}
 	return BySystemd, nil
+}
+
+// askForReboot starts reboot.target as systemctl does without logind.
+func (c *conn) askForReboot(ctx context.Context) error {
+	return c.short(ctx, func(ctx context.Context) error {
+		_, err := c.StartUnitContext(ctx, BySystemd, "replace-irreversibly", nil)
+		return err
+	})
 }
 
 // errInhibited is a reboot that somebody blocks.

@@ -194,14 +194,27 @@ func (c *conn) unit(ctx context.Context, name string) (api.Unit, error) {
 
 // properties reads all interfaces of a unit in one answer: read one after the
 // other, they could belong to two different runs.
-func (c *conn) properties(ctx context.Context, unit string) (properties, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	p, err := c.GetAllPropertiesContext(ctx, unit)
+func (c *conn) properties(ctx context.Context, unit string) (p properties, err error) {
+	err = c.short(ctx, func(ctx context.Context) (err error) {
+		p, err = c.GetAllPropertiesContext(ctx, unit)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", unit, err)
 	}
 	return p, nil
+}
+
+// short bounds one question. A connection over which nobody answers is closed,
+// so that the next attempt looks for another way.
+func (c *conn) short(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	err := ask(ctx)
+	if err != nil && ctx.Err() != nil {
+		c.Close()
+	}
+	return err
 }
 
 // all returns the units that match the patterns. Those that have not moved since

@@ -421,18 +421,32 @@ func TestHandsNoticeThatTheBusDiedAndConnectAnew(t *testing.T) {
 func TestHandsLetGoOfABusThatHangs(t *testing.T) {
 	bus := testbus.New(t)
 	m := newManager(t, bus)
+	m.set(metricsUnit, nil, 0)
 	m.jobsEnd(metricsUnit, "done")
-	h := newHands(t)
-	if err := h.Restart(t.Context(), metricsUnit); err != nil {
-		t.Fatal(err)
-	}
-	bus.Freeze()
-	defer bus.Thaw()
-	if err := h.Restart(t.Context(), metricsUnit); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want that nobody answered", err)
-	}
-	if h.c.Connected() {
-		t.Error("the hands still hold on to the frozen bus")
+	for name, do := range map[string]func(*Hands, context.Context, string) error{
+		"restart": (*Hands).Restart, "stop-start": (*Hands).StopStart, "start": (*Hands).Start, "stop": (*Hands).Stop, "run": (*Hands).Run,
+		"pause": (*Hands).Pause, "resume": (*Hands).Resume, "forget": (*Hands).ForgetFailures,
+		"reboot": func(h *Hands, ctx context.Context, _ string) error { _, err := h.Reboot(ctx, "a test"); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHands(t)
+			if err := h.Restart(t.Context(), metricsUnit); err != nil {
+				t.Fatal(err)
+			}
+			c := h.c
+			bus.Freeze()
+			defer bus.Thaw()
+			begin := time.Now()
+			if err := do(h, t.Context(), metricsUnit); err == nil {
+				t.Error("done over a frozen bus")
+			}
+			if d := time.Since(begin); d > 3*time.Second {
+				t.Errorf("gave up after %s", d)
+			}
+			if c.Connected() {
+				t.Error("the hands still hold on to the frozen bus")
+			}
+		})
 	}
 }
 
