@@ -123,6 +123,9 @@ func (h *Hands) Run(ctx context.Context, unit string) error {
 	} else if looked := get[uint64](p, "ConditionTimestamp") > 0; err == nil && looked && !get[bool](p, "ConditionResult") {
 		return fmt.Errorf("%s did not run: one of its conditions is not met", unit)
 	}
+	if err != nil { // and systemd has forgotten how it ended
+		err = fmt.Errorf("%w; its log: journalctl -u %s", err, unit)
+	}
 	return err
 }
 

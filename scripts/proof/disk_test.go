@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // cleanup is what arasul disk clean --json says.
@@ -64,11 +65,11 @@ func (b *bed) fillTo(percent int) {
 		[ $bytes -le 0 ] || { mkdir -p /var/lib/arasul/models; fallocate --length $bytes /var/lib/arasul/models/big.$(date +%%N); }`, percent))
 }
 
-// small is a machine whose data, logs and caches are on a disk of 600 MB.
-func small(t *testing.T, name string) *bed {
+// small is a machine whose data, logs and caches are on a disk of so many MiB.
+func small(t *testing.T, name string, mib int) *bed {
 	t.Helper()
 	b := up(t, "machine", name)
-	b.sh(`mount -t tmpfs -o size=600m,mode=755 tmpfs /mnt
+	b.sh(fmt.Sprintf("mount -t tmpfs -o size=%dm,mode=755 tmpfs /mnt\n", mib) + `
 		for dir in lib/arasul log/arasul cache/arasul cache/apt/archives log/journal; do
 			mkdir -p /mnt/$dir /var/$dir
 			mount --bind /mnt/$dir /var/$dir
@@ -115,7 +116,7 @@ func (b *bed) days() string {
 // harmless first, and no more than is needed.
 func TestFullDiskIsCleanedUp(t *testing.T) {
 	beside(t)
-	b := small(t, "t-disk")
+	b := small(t, "t-disk", 600)
 	b.giveHands()
 	if out := b.run("arasul", "disk", "reserve"); !strings.Contains(out, "6.3 MB are in reserve") && !strings.Contains(out, "6.2 MB are in reserve") {
 		t.Errorf("of a disk of 600 MiB: %s", out)
@@ -190,7 +191,7 @@ func TestFullDiskIsCleanedUp(t *testing.T) {
 // goes on after a clean-up: the reserve is what it needs.
 func TestDiskWithoutOneFreeByteIsCleanedUp(t *testing.T) {
 	beside(t)
-	b := small(t, "t-disk0")
+	b := small(t, "t-disk0", 600)
 	b.giveHands()
 	b.run("arasul", "disk", "reserve")
 	b.sh(`fallocate --length 30M /var/cache/arasul/blob`)
@@ -204,6 +205,41 @@ func TestDiskWithoutOneFreeByteIsCleanedUp(t *testing.T) {
 	b.empty()
 	b.does("run", "arasul-reserve.service")
 	b.sh("test -e /var/lib/arasul/reserve/reserve")
+}
+
+// Proves HEAL-3: archived journals go, the oldest first, and journald does not
+// mind.
+func TestOldJournalsAreRemovedFromUnderJournald(t *testing.T) {
+	beside(t)
+	b := small(t, "t-journal", 1000)
+	b.giveHands()
+	b.run("systemd-cat", "echo", "before the clean-up")
+	// One real archive, and copies of it by the names of its successors.
+	b.sh(`journalctl --rotate
+		cd /var/log/journal/$(cat /etc/machine-id)
+		archive=$(ls system@*.journal | head -n 1)
+		size=$(stat --format=%s $archive)
+		stem=${archive%-*-*}
+		for n in $(seq 100 $((100 + 400000000 / size))); do cp $archive $stem-$(printf %016x $n)-$(printf %016x $n).journal; done`)
+	usage := func() float64 {
+		kib, _ := strconv.ParseFloat(strings.Fields(b.run("du", "--summarize", "/var/log/journal"))[0], 64)
+		return kib / 1024
+	}
+	before := usage()
+	b.fillTo(95)
+	b.does("run", "arasul-cleanup.service")
+	t.Logf("figure: the journal had %.0f MiB before, %.0f after", before, usage())
+	if after := usage(); before < 350 || after > 300 || after < 200 {
+		t.Errorf("the journal had %.0f MiB before and has %.0f", before, after)
+	}
+	b.run("systemd-cat", "echo", "after the clean-up")
+	eventually(t, 10*time.Second, func() error {
+		if out := b.run("journalctl", "--boot", "--output=cat", "--grep=the clean-up$"); !strings.Contains(out, "before the") || !strings.Contains(out, "after the") {
+			return fmt.Errorf("the journal has %q", out)
+		}
+		return nil
+	})
+	b.empty()
 }
 
 // Proves HEAL-3: VACUUM is done, seen by the server, and its failure is a

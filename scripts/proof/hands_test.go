@@ -269,3 +269,30 @@ func TestRebootIsRehearsedAndObeysLocks(t *testing.T) {
 	})
 	b.refuses("blocked by updater", "reboot")
 }
+
+// Proves HEAL-6: the hands work while the bus is dead, over systemd's private
+// socket.
+func TestHandsWorkWithoutTheBus(t *testing.T) {
+	beside(t)
+	b := up(t, "machine", "t-handbus", "--deb", deb(t))
+	b.giveHands()
+	b.allWell()
+	b.unit("hand-well.service", "[Service]\nType=oneshot\nExecStart=sleep 1\n")
+	b.unit("hand-ill.service", "[Unit]\nCollectMode=inactive-or-failed\n[Service]\nType=oneshot\nExecStart=false\n")
+	b.run("systemctl", "mask", "--runtime", "dbus.socket", "dbus.service")
+	b.run("systemctl", "kill", "--signal=KILL", "dbus.service")
+	b.run("systemctl", "stop", "dbus.socket")
+	eventually(t, 10*time.Second, func() error {
+		if out, _, code := b.try("busctl", "--timeout=2", "status"); code == 0 {
+			return fmt.Errorf("the bus still answers: %s", out)
+		}
+		return nil
+	})
+	b.does("run", "hand-well.service")
+	b.refuses("hand-ill.service", "run", "hand-ill.service")
+	b.pausesAndResumes("frozen")
+	b.does("hard-restart", metricsUnit, mdnsUnit)
+	b.wantProperty(metricsUnit, "ActiveState", "active")
+	b.does("run", "arasul-vacuum.service")
+	b.does("run", "arasul-cleanup.service")
+}
