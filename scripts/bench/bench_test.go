@@ -23,7 +23,7 @@ func TestPercentileIsAMeasuredValue(t *testing.T) {
 }
 
 func TestNoticesOfTheFaultBeforeDoNotCount(t *testing.T) {
-	f := fault{done: time.Unix(100, 500)}
+	f := fault{unit: victim, done: time.Unix(100, 500)}
 	f.stamp("gone 99000000000")
 	f.heal(api.Incident{Unit: victim, Failures: []api.Failure{{At: time.Unix(99, 0)}}})
 	if f.how != "" || f.settled || !f.at.IsZero() {

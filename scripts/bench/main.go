@@ -34,6 +34,7 @@ var parts = []part{
 	{name: "package", title: "Package", host: packageSize},
 	{name: "start", title: "From package to page, in the machine", inside: start, host: started},
 	{name: "idle", title: "Footprint at rest", inside: idle},
+	{name: "sampler", title: "The sampler beside others", inside: sampler},
 	{name: "http", title: "Answers over the network", host: answers},
 	{name: "kills", title: "A killed daemon", inside: kills},
 	{name: "faults", title: "Daemons that hang, and one that stays down", inside: faults},

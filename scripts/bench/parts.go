@@ -46,13 +46,14 @@ const (
 	nginxConf = "daemon off; error_log stderr; pid %[1]s/nginx.pid; worker_processes 1; events {} http { access_log off; " +
 		"client_body_temp_path %[1]s/t1; proxy_temp_path %[1]s/t2; fastcgi_temp_path %[1]s/t3; uwsgi_temp_path %[1]s/t4; scgi_temp_path %[1]s/t5; " +
 		"types { application/json json; } server { listen " + nginxPort + "; root %[1]s/www; } }"
-	dayOfSamples = `SELECT arasul_ensure_partitions(array_agg(d::date)) FROM generate_series(now() AT TIME ZONE 'UTC' - interval '1 day', now() AT TIME ZONE 'UTC', '1 day') AS d;
+	weekOfSamples = `SELECT arasul_ensure_partitions(array_agg(d::date)) FROM generate_series(now() AT TIME ZONE 'UTC' - interval '7 days', now() AT TIME ZONE 'UTC', '1 day') AS d;
 INSERT INTO samples
 SELECT t, random(), 2, random(), extract(epoch FROM t), 64e9, random() * 64e9, 0, 0, 1e12, random() * 1e12,
-	random() * 1e8, random() * 1e8, random() * 1e8, random() * 1e8, 40 + random() * 30, random(), random(), random()
-FROM generate_series(date_trunc('minute', now()) - interval '1 day', date_trunc('minute', now()) - interval '10 minutes', '5 s') AS t
+	random() * 1e8, random() * 1e8, random() * 1e8, random() * 1e8, 40 + random() * 30, random(), random(), random(),
+	random(), 64e9, random() * 64e9, 40 + random() * 30, random() * 60
+FROM generate_series(date_trunc('minute', now()) - interval '7 days', date_trunc('minute', now()) - interval '10 minutes', '5 s') AS t
 ON CONFLICT DO NOTHING;
-SELECT arasul_roll_up(array_agg(t)) FROM generate_series(date_trunc('minute', now()) - interval '1 day', now(), '1 minute') AS t;
+SELECT arasul_roll_up(array_agg(t)) FROM generate_series(date_trunc('minute', now()) - interval '7 days', now(), '1 minute') AS t;
 ANALYZE samples, samples_minute;`
 )
 
@@ -63,9 +64,9 @@ func answers(ctx context.Context, h *host) (table, error) {
 	if err := h.up(ctx); err != nil {
 		return t, err
 	}
-	if _, err := h.exec(ctx, []byte(dayOfSamples), "runuser", "-u", "arasul-postgres", "--",
+	if _, err := h.exec(ctx, []byte(weekOfSamples), "runuser", "-u", "arasul-postgres", "--",
 		"psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--host=/run/arasul/postgres", "--dbname=arasul", "--output=/dev/null"); err != nil {
-		return t, fmt.Errorf("filling in a day of samples: %w", err)
+		return t, fmt.Errorf("filling in a week of samples: %w", err)
 	}
 	if err := h.push(ctx, fmt.Appendf(nil, nginxConf, insideDir), insideDir+"/nginx.conf"); err != nil {
 		return t, err
@@ -77,7 +78,7 @@ func answers(ctx context.Context, h *host) (table, error) {
 		return t, err
 	}
 	defer func() { _, _ = h.exec(context.WithoutCancel(ctx), nil, "systemctl", "stop", "bench-nginx") }()
-	for _, path := range []string{"/api/system/status", "/api/metrics/history?range=24h"} {
+	for _, path := range []string{"/api/system/status", "/api/metrics/history?range=24h", "/api/metrics/history?range=7d"} {
 		body, err := get(ctx, h.machine+path)
 		if err != nil {
 			return t, err
@@ -97,7 +98,7 @@ func answers(ctx context.Context, h *host) (table, error) {
 		}
 		t.compare(fmt.Sprintf("%s (%.1f kB)", path, float64(len(body))/1000), ours, peers, 50, 99)
 	}
-	t.note("%d requests each by turns over one kept connection, not compressed, through the proxy to the dashboard and, for the history, PostgreSQL with a day of samples (17,160 every 5 s).", requests)
+	t.note("%d requests each by turns over one kept connection, not compressed, through the proxy to the dashboard and, for the history, PostgreSQL with a week of samples (120,840, one every 5 s).", requests)
 	return t, nil
 }
 
