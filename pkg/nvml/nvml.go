@@ -16,9 +16,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	nv "github.com/NVIDIA/go-nvml/pkg/nvml"
+	"golang.org/x/sys/unix"
 
 	"github.com/arasul/arasul/pkg/api"
 )
@@ -38,6 +40,7 @@ type Client struct {
 	lost    []string    // GPUs that the driver counts and cannot reach
 	events  nv.EventSet // nil when the driver sends none
 	known   map[string]bool
+	machine func() *uint64 // its memory
 }
 
 type device struct {
@@ -58,7 +61,7 @@ func Open(lib nv.Interface) (*Client, error) {
 	default:
 		return nil, fmt.Errorf("starting NVML: %w", ret)
 	}
-	c := &Client{lib: lib, known: map[string]bool{}}
+	c := &Client{lib: lib, known: map[string]bool{}, machine: machineMemory}
 	if err := c.find(); err != nil {
 		_ = c.Close()
 		return nil, err
@@ -187,9 +190,18 @@ func (c *Client) sample(d device) (api.GPU, error) {
 			g.UtilisationRatio = new(float64(u.Gpu) / 100)
 		}
 	}
+	running, all := c.processes(d)
+	g.Processes = append(g.Processes, running...)
 	if c.has("nvmlDeviceGetMemoryInfo") {
-		if m, ret := d.GetMemoryInfo(); ret == nv.SUCCESS && m.Total > 0 && m.Used <= m.Total {
+		switch m, ret := d.GetMemoryInfo(); {
+		case ret == nv.SUCCESS && m.Total > 0 && m.Used <= m.Total:
 			g.MemoryTotalBytes, g.MemoryUsedBytes = &m.Total, &m.Used
+		case ret == nv.ERROR_NOT_SUPPORTED: // it has none of its own, as Thor
+			g.MemoryUnified = true
+			g.MemoryTotalBytes = c.machine()
+			if all {
+				g.MemoryUsedBytes = held(running)
+			}
 		}
 	}
 	g.TemperatureCelsius = float(value(c, "nvmlDeviceGetTemperature", 200, func() (uint32, nv.Return) {
@@ -210,7 +222,6 @@ func (c *Client) sample(d device) (api.GPU, error) {
 	g.ClockMaxHertz = clock("nvmlDeviceGetMaxClockInfo", d.GetMaxClockInfo, nv.CLOCK_SM)
 	g.MemoryClockHertz = clock("nvmlDeviceGetClockInfo", d.GetClockInfo, nv.CLOCK_MEM)
 	g.Throttle = append(g.Throttle, c.throttle(d)...)
-	g.Processes = append(g.Processes, c.processes(d)...)
 	g.ECCUncorrectedTotal = value(c, "nvmlDeviceGetTotalEccErrors", 1<<53, func() (uint64, nv.Return) {
 		return d.GetTotalEccErrors(nv.MEMORY_ERROR_TYPE_UNCORRECTED, nv.VOLATILE_ECC)
 	})
@@ -279,23 +290,64 @@ func (c *Client) throttle(d device) (names []string) {
 	return names
 }
 
-func (c *Client) processes(d device) (list []api.GPUProcess) {
-	if !c.has("nvmlDeviceGetComputeRunningProcesses_v3") && !c.has("nvmlDeviceGetComputeRunningProcesses_v2") &&
-		!c.has("nvmlDeviceGetComputeRunningProcesses") {
-		return nil
-	}
-	running, ret := d.GetComputeRunningProcesses()
-	if ret != nv.SUCCESS {
-		return nil
-	}
-	for _, p := range running[:min(len(running), maxProcesses)] {
-		process := api.GPUProcess{PID: p.Pid}
-		if p.UsedGpuMemory != 0 && p.UsedGpuMemory < 1<<53 { // all ones: not available
-			process.MemoryBytes = new(p.UsedGpuMemory)
+// processes are those that compute and those that draw, and whether these are
+// all. One may do both: each list then tells of all its memory.
+func (c *Client) processes(d device) (list []api.GPUProcess, all bool) {
+	all = true
+	for _, kind := range []struct {
+		symbol string
+		ask    func() ([]nv.ProcessInfo, nv.Return)
+	}{
+		{"nvmlDeviceGetComputeRunningProcesses", d.GetComputeRunningProcesses},
+		{"nvmlDeviceGetGraphicsRunningProcesses", d.GetGraphicsRunningProcesses},
+	} {
+		if !c.has(kind.symbol+"_v3") && !c.has(kind.symbol+"_v2") && !c.has(kind.symbol) {
+			all = false
+			continue
 		}
-		list = append(list, process)
+		running, ret := kind.ask()
+		if ret != nv.SUCCESS {
+			all = all && ret == nv.ERROR_NOT_SUPPORTED // then it has none of these
+			continue
+		}
+		for _, p := range running {
+			known := slices.ContainsFunc(list, func(k api.GPUProcess) bool { return k.PID == p.Pid })
+			if known {
+				continue
+			}
+			if len(list) == maxProcesses {
+				return list, false
+			}
+			process := api.GPUProcess{PID: p.Pid}
+			if p.UsedGpuMemory != 0 && p.UsedGpuMemory < 1<<53 { // all ones: not available
+				process.MemoryBytes = new(p.UsedGpuMemory)
+			}
+			list = append(list, process)
+		}
 	}
-	return list
+	return list, all
+}
+
+// held is what these processes hold together, nil when one of them cannot say.
+func held(processes []api.GPUProcess) *uint64 {
+	var sum uint64
+	for _, p := range processes {
+		if p.MemoryBytes == nil {
+			return nil
+		}
+		sum += *p.MemoryBytes
+	}
+	return &sum
+}
+
+// machineMemory is the memory of this machine, which a GPU without any of its
+// own shares.
+func machineMemory() *uint64 {
+	var s unix.Sysinfo_t
+	if unix.Sysinfo(&s) != nil {
+		return nil
+	}
+	return new(uint64(s.Totalram) * uint64(s.Unit)) //nolint:unconvert // 32 bits elsewhere
 }
 
 // Limit says how much power a GPU may draw.

@@ -42,6 +42,9 @@ func card() *mock.Device {
 		GetComputeRunningProcessesFunc: func() ([]nv.ProcessInfo, nv.Return) {
 			return []nv.ProcessInfo{{Pid: 4711, UsedGpuMemory: 29 << 30}, {Pid: 12, UsedGpuMemory: math.MaxUint64}}, nv.SUCCESS
 		},
+		GetGraphicsRunningProcessesFunc: func() ([]nv.ProcessInfo, nv.Return) {
+			return []nv.ProcessInfo{{Pid: 4711, UsedGpuMemory: 29 << 30}, {Pid: 13, UsedGpuMemory: 1 << 20}}, nv.SUCCESS
+		},
 		GetTotalEccErrorsFunc: func(nv.MemoryErrorType, nv.EccCounterType) (uint64, nv.Return) { return 2, nv.SUCCESS },
 		GetFieldValuesFunc: func(f []nv.FieldValue) nv.Return {
 			f[0].NvmlReturn, f[0].Value[0] = uint32(nv.SUCCESS), 1
@@ -111,7 +114,7 @@ func TestCardIsSeen(t *testing.T) {
 		TemperatureCelsius: new(41.0), SlowdownCelsius: new(87.0), PowerWatts: new(123.4),
 		ClockHertz: new(uint64(1980e6)), ClockMaxHertz: new(uint64(1980e6)), MemoryClockHertz: new(uint64(3201e6)),
 		Throttle:            []string{"power-cap", "hw-thermal"},
-		Processes:           []api.GPUProcess{{PID: 4711, MemoryBytes: new(uint64(29 << 30))}, {PID: 12}},
+		Processes:           []api.GPUProcess{{PID: 4711, MemoryBytes: new(uint64(29 << 30))}, {PID: 12}, {PID: 13, MemoryBytes: new(uint64(1 << 20))}},
 		ECCUncorrectedTotal: new(uint64(2)),
 		Recovery:            api.RecoverReset,
 	}}
@@ -119,6 +122,43 @@ func TestCardIsSeen(t *testing.T) {
 	if diff := cmp.Diff(want, got, near); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// Proves GPU-1 and GPU-2: Thor shares the machine's memory. Its driver says
+// "not supported" to the question for memory, but tells what each process holds.
+func TestGPUWithoutMemoryOfItsOwnSharesTheMachines(t *testing.T) {
+	thor := card()
+	thor.GetMemoryInfoFunc = func() (nv.Memory, nv.Return) { return nv.Memory{}, nv.ERROR_NOT_SUPPORTED }
+	thor.GetComputeRunningProcessesFunc = func() ([]nv.ProcessInfo, nv.Return) {
+		return []nv.ProcessInfo{{Pid: 4711, UsedGpuMemory: 29 << 30}}, nv.SUCCESS
+	}
+	c := open(t, library(silent(), old, thor))
+	look := func(used *uint64) {
+		t.Helper()
+		got, err := c.Sample()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := got[0]
+		if !g.MemoryUnified || g.MemoryTotalBytes == nil || *g.MemoryTotalBytes < 64<<20 {
+			t.Errorf("total %v of a GPU that shares it: %v", g.MemoryTotalBytes, g.MemoryUnified)
+		}
+		if diff := cmp.Diff(used, g.MemoryUsedBytes); diff != "" {
+			t.Errorf("used: %s", diff)
+		}
+	}
+	look(new(uint64(29<<30 + 1<<20)))
+	thor.GetGraphicsRunningProcessesFunc = func() ([]nv.ProcessInfo, nv.Return) {
+		return []nv.ProcessInfo{{Pid: 13, UsedGpuMemory: math.MaxUint64}}, nv.SUCCESS
+	}
+	look(nil) // one cannot say
+	thor.GetGraphicsRunningProcessesFunc = func() ([]nv.ProcessInfo, nv.Return) { return nil, nv.ERROR_NOT_SUPPORTED }
+	look(new(uint64(29 << 30)))
+	thor.GetGraphicsRunningProcessesFunc = func() ([]nv.ProcessInfo, nv.Return) { return nil, nv.ERROR_UNKNOWN }
+	look(nil)
+	thor.GetComputeRunningProcessesFunc = func() ([]nv.ProcessInfo, nv.Return) { return nil, nv.SUCCESS }
+	thor.GetGraphicsRunningProcessesFunc = thor.GetComputeRunningProcessesFunc
+	look(new(uint64(0)))
 }
 
 // An empty mock panics on every call, as the real library ends the process.
