@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -41,15 +42,27 @@ func (e fakeEyes) Watch(ctx context.Context, seen func(time.Time, []api.Unit)) e
 // fakeHands write down what they were asked to do, and then do as do says.
 type fakeHands struct {
 	asked []string
-	do    func(ctx context.Context) error
+
+	mu sync.Mutex
+	do func(ctx context.Context) error
+}
+
+// then says what happens from now on when they are asked.
+func (h *fakeHands) then(do func(ctx context.Context) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.do = do
 }
 
 func (h *fakeHands) all() map[string]Hand {
 	hands := map[string]Hand{}
 	for _, name := range Actions() {
 		hands[name] = func(ctx context.Context, c Command) error {
+			h.mu.Lock()
 			h.asked = append(h.asked, strings.TrimSpace(c.Action+" "+c.Unit))
-			return h.do(ctx)
+			do := h.do
+			h.mu.Unlock()
+			return do(ctx)
 		}
 	}
 	return hands
@@ -228,7 +241,7 @@ func (b *bench) wantLog(words ...string) {
 func TestFailedUnitIsRepairedAndVerified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.hands.do = func(context.Context) error { time.Sleep(2 * time.Second); return nil }
+		b.hands.then(func(context.Context) error { time.Sleep(2 * time.Second); return nil })
 		b.start()
 		defer func() { b.stop() }()
 		b.up(metricsUnit)
@@ -302,7 +315,7 @@ func TestNewHealerGoesOnWithTheOpenIncident(t *testing.T) {
 func TestCommandThatRanWhenTheHealerDiedIsSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.hands.do = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		b.hands.then(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		b.start()
 		b.up(metricsUnit)
 		b.failed(metricsUnit)
@@ -325,14 +338,14 @@ func TestUnitThatWasStoppedWhenTheHealerDiedIsStarted(t *testing.T) {
 		b := newBench(t)
 		b.start()
 		b.up(metricsUnit)
-		b.hands.do = func(context.Context) error { return errors.New("job failed") }
+		b.hands.then(func(context.Context) error { return errors.New("job failed") })
 		b.failed(metricsUnit)
-		b.hands.do = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		b.hands.then(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		b.wait(6 * time.Second)
 		b.wantAsked("restart "+metricsUnit, "stop-start "+metricsUnit)
 		b.stop() // in the middle of it
 
-		b.hands.do = func(context.Context) error { time.Sleep(time.Second); return nil }
+		b.hands.then(func(context.Context) error { time.Sleep(time.Second); return nil })
 		b.start()
 		defer func() { b.stop() }()
 		b.show(metricsUnit, func(u *api.Unit) { u.ActiveState, u.Result = "inactive", "success" })
@@ -516,7 +529,7 @@ func TestReloadChangesTheMode(t *testing.T) {
 func TestHandsThatHangAreBoundedByTheRung(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.hands.do = func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+		b.hands.then(func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) })
 		b.start()
 		defer func() { b.stop() }()
 		b.failed(metricsUnit)

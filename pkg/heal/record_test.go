@@ -88,11 +88,11 @@ func TestOldestSegmentsAreDropped(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "observations")
 	n := noisy{rand.New(rand.NewPCG(1, 2)), storyBegins}
-	const limit = 3 << 20
+	const limit = 1 << 20
 	for range 2 { // the healer is restarted once
 		r := NewRecorder(dir, slog.New(slog.DiscardHandler))
 		r.files.max = limit
-		for i := range 9_000 {
+		for i := range 4_000 {
 			r.Record(p, State{}, n.observation(), n.now)
 			if i%100 == 0 {
 				r.flush()

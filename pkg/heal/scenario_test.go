@@ -60,7 +60,7 @@ func TestScenariosComeOutAsExpected(t *testing.T) {
 			}
 			// HEAL-6: however long trouble lasts, it is one incident, and neither
 			// memory nor what the database will get grows without bounds.
-			if len(out.Actions) > 600 || out.Changes > 1600 || len(state) > 200_000 {
+			if len(out.Actions) > 150 || out.Changes > 400 || len(state) > 200_000 {
 				t.Errorf("%d actions, %d events for the database, %d bytes of state", len(out.Actions), out.Changes, len(state))
 			}
 			if t.Failed() || *timelines {

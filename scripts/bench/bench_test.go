@@ -25,6 +25,7 @@ func TestPercentileIsAMeasuredValue(t *testing.T) {
 func TestNoticesOfTheFaultBeforeDoNotCount(t *testing.T) {
 	f := fault{unit: victim, done: time.Unix(100, 500)}
 	f.stamp("gone 99000000000")
+	f.unit = victim
 	f.heal(api.Incident{Unit: victim, Failures: []api.Failure{{At: time.Unix(99, 0)}}})
 	if f.how != "" || f.settled || !f.at.IsZero() {
 		t.Fatalf("took %+v from what was before the fault", f)
@@ -39,6 +40,7 @@ func TestNoticesOfTheFaultBeforeDoNotCount(t *testing.T) {
 		t.Errorf("the first notice counts: %+v", f)
 	}
 	// systemd's time stamps are cut to microseconds.
+	f.unit = victim
 	f.heal(api.Incident{Unit: victim, Failures: []api.Failure{{At: time.Unix(100, 0)}}})
 	if f.at.IsZero() {
 		t.Error("missed the death in the microsecond of the kill")

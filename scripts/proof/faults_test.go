@@ -317,7 +317,7 @@ func TestHealerKilledInTheMiddleOfARepairLeavesNothingStopped(t *testing.T) {
 // noticed, cleaned up and written down, though the database could write nothing.
 func TestFullDiskHealsItself(t *testing.T) {
 	beside(t)
-	b := small(t, "t-full")
+	b := small(t, "t-full", 600)
 	b.run("arasul", "disk", "reserve")
 	b.sh(`fallocate --length 120M /var/cache/arasul/blob`)
 	b.run("arasul", "heal", "maintenance", "off")
