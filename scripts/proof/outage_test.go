@@ -115,7 +115,6 @@ func TestNoSampleIsLostWhileTheDatabaseIsAway(t *testing.T) {
 	if want := "0|0|t|t"; got != want {
 		t.Errorf("missing, too many, no gap, in order: %s, want %s", got, want)
 	}
-	b.allWell()
 	t.Logf("figure: away for %s: %d samples waited in %d kB on disk, peak memory %d kB before and %d kB more after; all %d stored %s after the server was asked to start",
 		outage, away.Waiting, away.SpoolBytes>>10, peak, grown, after.Stored-before.Stored, stored.Round(100*time.Millisecond))
 }
