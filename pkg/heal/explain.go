@@ -106,34 +106,56 @@ func (e *explanation) seenSoFar() {
 	}
 }
 
-// done lists what was tried, the newest of it.
+// done lists what was tried, the newest of it. The same again and again, such as
+// systemd's own restarts, is one line.
 func (e *explanation) done() {
 	const most = 12
-	list := e.inc.Actions
 	e.head("What was done")
-	if len(list) == 0 {
+	if len(e.inc.Actions) == 0 {
 		e.line("  nothing")
 	}
+	type tried struct {
+		text string
+		at   time.Time
+		n    int
+	}
+	var list []tried
+	for _, a := range e.inc.Actions {
+		text := attempt(a)
+		if n := len(list); n > 0 && list[n-1].text == text {
+			list[n-1].n++
+			continue
+		}
+		list = append(list, tried{text, a.StartedAt, 1})
+	}
 	if more := len(list) - most; more > 0 {
-		e.line("  %d earlier attempts", more)
+		e.line("  %d earlier lines", more)
 		list = list[more:]
 	}
-	for _, a := range list {
-		what := strings.TrimSpace(a.Kind + " " + shortName(a.Unit))
-		outcome := map[string]string{
-			"running": "under way", "helped": "helped", "failed": "did not help", "refused": "not done", "undone": "taken back",
-		}[a.Outcome]
-		if a.FinishedAt != nil && a.Outcome != "refused" && a.Kind != ActionReboot {
-			if a.Outcome == "running" {
-				outcome = "done"
-			}
-			outcome += ", took " + roughly(a.FinishedAt.Sub(a.StartedAt))
+	for _, l := range list {
+		times := ""
+		if l.n > 1 {
+			times = fmt.Sprintf(", %d times", l.n)
 		}
-		if a.Error != "" {
-			outcome += ": " + strings.TrimPrefix(a.Error, "it did not help: ")
-		}
-		e.line("  %s  %s: %s", clockTime(a.StartedAt), what, outcome)
+		e.line("  %s  %s%s", clockTime(l.at), l.text, times)
 	}
+}
+
+// attempt says what was tried, and how it came out.
+func attempt(a api.Action) string {
+	outcome := map[string]string{
+		"running": "under way", "helped": "helped", "failed": "did not help", "refused": "not done", "undone": "taken back",
+	}[a.Outcome]
+	if a.FinishedAt != nil && a.Outcome == "running" {
+		outcome = "done"
+	}
+	if a.FinishedAt != nil && a.Outcome != "refused" && a.Kind != ActionReboot && a.Kind != ActionSystemdRestart {
+		outcome += ", took " + roughly(a.FinishedAt.Sub(a.StartedAt))
+	}
+	if a.Error != "" {
+		outcome += ": " + strings.TrimPrefix(a.Error, "it did not help: ")
+	}
+	return strings.TrimSpace(a.Kind+" "+shortName(a.Unit)) + ": " + outcome
 }
 
 // next says what will happen, and what keeps it from happening.

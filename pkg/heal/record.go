@@ -137,11 +137,11 @@ func (r *FileRecorder) put(v any, begins bool) {
 func (r *FileRecorder) Run(ctx context.Context) error {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
-	defer r.files.close()
 	for {
 		select {
 		case <-ctx.Done():
 			r.flush()
+			r.files.close()
 			return ctx.Err()
 		case <-tick.C:
 			r.flush()
