@@ -38,8 +38,9 @@ func (o Object) Offer(ctx context.Context, methods any, pause time.Duration, log
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		// The bus may learn from our own package only now who may have the name.
-		if failures++; failures == 2 {
+		// The bus may learn from our own package only now who may have the name, on
+		// a busy machine after ten seconds.
+		if failures++; failures == 4 {
 			log.Warn("not on the bus", "name", o.Name, "err", err)
 		}
 		select {
