@@ -59,11 +59,11 @@ type Sample struct {
 	PressureIORatio     *float64 `json:"pressure_io_ratio,omitempty"`
 
 	// All GPUs together: the most of each, the sum of memory and power.
-	GPUUtilisationRatio   *float64 `json:"gpu_utilisation_ratio,omitempty"`
-	GPUMemoryTotalBytes   *uint64  `json:"gpu_memory_total_bytes,omitempty"`
-	GPUMemoryUsedBytes    *uint64  `json:"gpu_memory_used_bytes,omitempty"`
-	GPUTemperatureCelsius *float64 `json:"gpu_temperature_celsius,omitempty"`
-	GPUPowerWatts         *float64 `json:"gpu_power_watts,omitempty"`
+	GPUUtilisationRatio   *float64 `json:"gpu_utilisation_ratio,omitempty" doc:"Share of time with work on the GPU, 0 to 1: of the busiest; absent without a GPU"`
+	GPUMemoryTotalBytes   *uint64  `json:"gpu_memory_total_bytes,omitempty" doc:"Of all GPUs together; on a Jetson the machine's"`
+	GPUMemoryUsedBytes    *uint64  `json:"gpu_memory_used_bytes,omitempty" doc:"Held for all GPUs together"`
+	GPUTemperatureCelsius *float64 `json:"gpu_temperature_celsius,omitempty" doc:"Of the hottest"`
+	GPUPowerWatts         *float64 `json:"gpu_power_watts,omitempty" doc:"Of all GPUs together"`
 
 	Services []ServiceSample `json:"services,omitempty" doc:"What each of our services uses, by name of unit; absent in histories, and without control groups of version 2"`
 }

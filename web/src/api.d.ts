@@ -768,22 +768,37 @@ export interface components {
             disk_read_bytes_per_second: number;
             /**
              * Format: int64
-             * @description Size of the file system that holds /var/lib/arasul
+             * @description What services can use of the file system that holds /var/lib/arasul, as df counts: without what is kept for root
              */
             disk_total_bytes: number;
             /** Format: int64 */
             disk_used_bytes: number;
             /** Format: double */
             disk_write_bytes_per_second: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Of all GPUs together; on a Jetson the machine's
+             */
             gpu_memory_total_bytes?: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Held for all GPUs together
+             */
             gpu_memory_used_bytes?: number;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description Of all GPUs together
+             */
             gpu_power_watts?: number;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description Of the hottest
+             */
             gpu_temperature_celsius?: number;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description Share of time with work on the GPU, 0 to 1: of the busiest; absent without a GPU
+             */
             gpu_utilisation_ratio?: number;
             /**
              * Format: double
