@@ -219,7 +219,9 @@ func (b *bed) allWell() {
 			return err
 		}
 		for _, r := range s.Reasons {
-			if r.Code != "service-restarted" { // which stays for ten minutes
+			// A restart stays for ten minutes, and the processor is the host's: these
+			// tests keep it busy.
+			if r.Code != "service-restarted" && r.Code != "cpu-high" {
 				return errors.New(r.Message)
 			}
 		}
