@@ -142,24 +142,39 @@ func TestServiceThatHangsIsRestarted(t *testing.T) {
 }
 
 // Proves HEAL-5: what stands still in maintenance is left so, and repaired
-// afterwards.
-func TestFrozenServiceIsLeftAloneInMaintenance(t *testing.T) {
+// afterwards; and the same while somebody has a lease, which ends by itself.
+func TestFrozenServiceIsLeftAloneWhileHandsAreOff(t *testing.T) {
 	b := takeInjured(t)
 	b.standsIn(n8nStand)
 	page := b.listen()
+	leftAlone := func(off string) (frozen time.Time) {
+		t.Helper()
+		pid := b.property(n8nUnit, "MainPID")
+		frozen = b.kill(n8nUnit, "STOP")
+		i := page.incident(30*time.Second, about(n8nUnit, frozen))
+		t.Logf("figure: %s: noticed after %s", off, i.DetectedAt.Sub(frozen).Round(10*time.Millisecond))
+		b.healerLooksAgain()
+		if now := b.property(n8nUnit, "MainPID"); now != pid {
+			t.Errorf("%s: main process %s before, %s after", off, pid, now)
+		}
+		return frozen
+	}
+
 	b.run("arasul", "heal", "maintenance", "on")
 	t.Cleanup(func() { b.run("arasul", "heal", "maintenance", "off") })
-	pid := b.property(n8nUnit, "MainPID")
-	frozen := b.kill(n8nUnit, "STOP")
-	i := page.incident(30*time.Second, about(n8nUnit, frozen))
-	t.Logf("figure: noticed after %s", i.DetectedAt.Sub(frozen).Round(10*time.Millisecond))
-	b.healerLooksAgain()
-	if now := b.property(n8nUnit, "MainPID"); now != pid {
-		t.Errorf("main process %s before, %s after", pid, now)
-	}
+	frozen := leftAlone("maintenance")
 	b.run("arasul", "heal", "maintenance", "off")
-	i = page.incident(30*time.Second, about(n8nUnit, frozen, "resolved"))
+	b.mended(page.incident(30*time.Second, about(n8nUnit, frozen, "resolved")), "unresponsive", "restart", frozen)
+
+	const lease = 40 * time.Second
+	asked := time.Now()
+	b.run("busctl", "call", "de.arasul.Healer1", "/de/arasul/Healer1", "de.arasul.Healer1", "Lease", "su", "updater", fmt.Sprint(lease.Seconds()))
+	frozen = leftAlone("lease")
+	i := page.incident(time.Minute, about(n8nUnit, frozen, "resolved"))
 	b.mended(i, "unresponsive", "restart", frozen)
+	if after := i.Actions[0].StartedAt.Sub(asked); after < lease {
+		t.Errorf("repaired %s after a lease of %s was asked for", after, lease)
+	}
 }
 
 // Proves HEAL-1 and HEAL-5: a unit that ends as soon as it starts is tried as
