@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.tools:/usr/local/go/bin:$(PATH)
 SOURCES := $(shell git ls-files cmd pkg migrations debian systemd udev logrotate go.mod go.sum)
 WEB     := $(shell git ls-files web)
 
-.PHONY: help run test check deb install soak bench clean generate
+.PHONY: help run test check deb install soak faults bench clean generate
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -52,6 +52,11 @@ soak: ## an hour of full load without an action that was not needed (SOAK=10m: s
 	@scripts/deps run
 	@$(MAKE) --no-print-directory $(DEB)
 	ARASUL_DEB=$(CURDIR)/$(DEB) ARASUL_SOAK=$(or $(SOAK),1h) go test -count=1 -v -timeout 0 -tags machine ./scripts/proof/ -run TestFullLoad
+
+faults: ## hurt the emulated box in its memory, disk, clock and power (half an hour)
+	@scripts/deps
+	@$(MAKE) --no-print-directory $(DEB)
+	ARASUL_DEB=$(CURDIR)/$(DEB) go test -count=1 -v -timeout 60m -tags box,faults ./scripts/proof/
 
 bench: ## measure what docs/figures.md says
 	@scripts/deps

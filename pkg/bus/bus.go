@@ -87,6 +87,9 @@ func (o Object) Call(ctx context.Context, answer *string, method string, args ..
 	}
 	defer conn.Close()
 	c := conn.Object(o.Name, o.Path).CallWithContext(ctx, o.Name+"."+method, 0, args...)
+	if c.Err != nil && ctx.Err() != nil {
+		return context.Cause(ctx) // as above
+	}
 	var refused dbus.Error
 	if errors.As(c.Err, &refused) && refused.Name == "org.freedesktop.DBus.Error.AccessDenied" {
 		return ErrAccessDenied

@@ -1,4 +1,4 @@
-//go:build box
+//go:build box && faults
 
 package proof
 
