@@ -25,6 +25,7 @@ const (
 // many are missing. The healer never waits.
 type FileRecorder struct {
 	files *segments
+	room  int // bytes that may wait for the disk
 	log   *slog.Logger
 
 	mu      sync.Mutex // held no longer than it takes to encode an observation
@@ -53,7 +54,7 @@ type chunk struct {
 // NewRecorder makes a recorder for a folder, which Run creates if need be. What
 // is recorded before Run is called waits in memory.
 func NewRecorder(dir string, log *slog.Logger) *FileRecorder {
-	return &FileRecorder{files: &segments{dir: dir, max: recordBytes}, log: log, torn: true}
+	return &FileRecorder{files: &segments{dir: dir, max: recordBytes, each: segmentBytes}, room: maxPending, log: log, torn: true}
 }
 
 // Record takes in an observation that is about to be decided upon.
@@ -63,13 +64,13 @@ func (r *FileRecorder) Record(p *Policy, before State, o Observation, now time.T
 	if r.base.IsZero() {
 		r.base, r.running = now, before.Running
 	}
-	if r.waiting > maxPending {
+	if r.waiting > r.room {
 		r.lost++
 		r.torn = true
 		return
 	}
 	elapsed := now.Sub(r.base)
-	if r.torn || r.size > segmentBytes || elapsed-r.begun > segmentAge || p.Hash != r.policy || p.AllowReboot != r.reboot || o.Boot != r.boot {
+	if r.torn || r.size > r.files.each || elapsed-r.begun > segmentAge || p.Hash != r.policy || p.AllowReboot != r.reboot || o.Boot != r.boot {
 		r.begin(p, before, o, elapsed)
 	}
 	l, isNew, full := r.known.encode(o, now)

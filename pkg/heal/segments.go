@@ -19,8 +19,9 @@ import (
 //	00000041.jsonl.gz
 //	00000042.jsonl
 type segments struct {
-	dir string
-	max int64 // bytes of all files together; the oldest are removed beyond
+	dir  string
+	max  int64 // bytes of all files together; the oldest are removed beyond
+	each int   // bytes of one, before it is compressed
 
 	file   *os.File
 	number int   // of file
@@ -111,7 +112,7 @@ func (s *segments) tidy() error {
 	if err != nil {
 		return err
 	}
-	var total int64 = segmentBytes // room for the next
+	total := int64(s.each) // room for the next
 	for i, n := range slices.Backward(numbers) {
 		s.number = max(s.number, n)
 		path := filepath.Join(s.dir, names[n])

@@ -84,7 +84,8 @@ var storyBegins = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 type world struct {
 	p        *Policy
 	s        *Scenario
-	recorder Recorder // nil: nothing is kept
+	recorder Recorder      // nil: nothing is kept
+	atRest   []api.Reading // what is measured when no step says otherwise
 	state    State
 	out      *Simulation
 
@@ -122,7 +123,7 @@ type occasion struct {
 
 func newWorld(p *Policy, s *Scenario, recorder Recorder) *world {
 	w := &world{
-		p: p, s: s, recorder: recorder,
+		p: p, s: s, recorder: recorder, atRest: sensors(p, s),
 		out:   &Simulation{Title: s.Title, Policy: p.Hash, Timeline: []Moment{}, Actions: []Issued{}, Began: []string{}, Incidents: []api.Incident{}},
 		units: map[string]*part{}, ended: map[*Step]bool{}, begun: map[string]int{}, look: map[string]time.Duration{},
 		booted: -time.Hour,
@@ -385,22 +386,9 @@ func (w *world) holds(s *Step) bool {
 
 // readings are what the sensors say: what the story says, or what is well.
 func (w *world) readings(now time.Time) []api.Reading {
-	out := []api.Reading{}
-	add := func(metric, of string) {
-		if metrics[metric].event || slices.Contains(derived, metric) ||
-			slices.ContainsFunc(out, func(r api.Reading) bool { return r.Metric == metric && r.Of == of }) {
-			return
-		}
-		out = append(out, api.Reading{Metric: metric, Of: of, Value: w.p.rest(metric, of), Time: now})
-	}
-	for i := range w.p.Rules {
-		for _, d := range slices.Concat(w.p.Rules[i].When, w.p.Rules[i].Unless) {
-			add(d.Metric, d.Of)
-		}
-	}
+	out := slices.Clone(w.atRest)
 	for i := range w.s.Steps {
 		if s := &w.s.Steps[i]; s.Metric != "" && w.holds(s) {
-			add(s.Metric, s.Of)
 			j := slices.IndexFunc(out, func(r api.Reading) bool { return r.Metric == s.Metric && r.Of == s.Of })
 			out[j].Value = math.NaN()
 			if s.Value != nil {
@@ -408,7 +396,30 @@ func (w *world) readings(now time.Time) []api.Reading {
 			}
 		}
 	}
+	for i := range out {
+		out[i].Time = now
+	}
 	return slices.DeleteFunc(out, func(r api.Reading) bool { return math.IsNaN(r.Value) })
+}
+
+// sensors are the metrics that a rule looks at, or a story has, at rest.
+func sensors(p *Policy, s *Scenario) (out []api.Reading) {
+	add := func(metric, of string) {
+		if metric == "" || metrics[metric].event || slices.Contains(derived, metric) ||
+			slices.ContainsFunc(out, func(r api.Reading) bool { return r.Metric == metric && r.Of == of }) {
+			return
+		}
+		out = append(out, api.Reading{Metric: metric, Of: of, Value: p.rest(metric, of)})
+	}
+	for i := range p.Rules {
+		for _, d := range slices.Concat(p.Rules[i].When, p.Rules[i].Unless) {
+			add(d.Metric, d.Of)
+		}
+	}
+	for i := range s.Steps {
+		add(s.Steps[i].Metric, s.Steps[i].Of)
+	}
+	return out
 }
 
 // rest is a value of a metric at which every detector that looks at it is well.
