@@ -65,6 +65,10 @@ _tb_make_tree() {
 		grep -qsF "lowerdir=$old," /proc/[0-9]*/mountinfo ||
 			flock --exclusive --nonblock "$old" rm -rf --one-file-system "$old" "$old.log" || true
 	done
+	if [[ -d $new ]]; then # its maker was killed, and left what it had mounted there
+		findmnt --raw --noheadings --output TARGET | { grep -F "$new/" || true; } | sort -r | xargs -r umount --lazy
+		rm -rf --one-file-system "$new"
+	fi
 	mkdir -p "$new"
 	tb_log "making the Debian tree ${tree##*/} (once, about a minute)"
 	# TMPDIR: mmdebstrap writes its sources file there, and it must be readable by _apt.
