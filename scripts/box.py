@@ -25,6 +25,8 @@ import time
 
 UNREACHABLE = 255  # exit status when the box itself failed, as ssh does
 PIECE = 1 << 20  # bytes per guest-file-write
+PATIENCE = 30  # seconds for one answer of the guest agent: what a reboot swallows never comes
+GREETING = 2  # seconds for its first answer, which may be asked for again
 
 
 class Refused(Exception):
@@ -33,10 +35,10 @@ class Refused(Exception):
 
 class Line:
     """A conversation: one JSON object per line, each wait ended by the deadline
-    (time.monotonic)."""
+    (time.monotonic), or before it after so many seconds of patience."""
 
     def __init__(self, path, deadline):
-        self.deadline = deadline
+        self.deadline, self.patience = deadline, float("inf")
         self.socket = socket.socket(socket.AF_UNIX)
         self.wait(self.socket.connect, path)
         self.file = self.socket.makefile("rb")
@@ -49,7 +51,7 @@ class Line:
         self.socket.close()
 
     def wait(self, call, *args):
-        left = self.deadline - time.monotonic()
+        left = min(self.deadline - time.monotonic(), self.patience)
         if left <= 0:
             raise TimeoutError("no answer in time")
         self.socket.settimeout(left)
@@ -95,17 +97,29 @@ class Agent(Line):
 
     def __init__(self, deadline):
         super().__init__("qga.sock", deadline)
+        self.patience = GREETING
+        while not self.greet():
+            self.file = self.socket.makefile("rb")  # one that timed out reads no more
+        self.patience = PATIENCE
+
+    def greet(self):
+        """Says whether the agent answers. What it was asked while the box went down
+        is never answered."""
         # Answers to an earlier, impatient client may still be on their way: a 0xff
         # resets the agent's parser and comes back in front of the answer to this.
         token = time.monotonic_ns() & 0x7FFFFFFF
         self.send("guest-sync-delimited", {"id": token}, prefix=b"\xff")
         while True:
-            answer = self.receive().rpartition(b"\xff")[2]
             try:
+                answer = self.receive().rpartition(b"\xff")[2]
                 if json.loads(answer).get("return") == token:
-                    return
+                    return True
             except ValueError:
                 pass
+            except TimeoutError:
+                if time.monotonic() >= self.deadline:
+                    raise
+                return False
 
 
 ENVIRONMENT = [
