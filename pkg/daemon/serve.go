@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -29,7 +30,7 @@ const (
 // FileDescriptorName. It is an error when there is none: a daemon that is
 // socket-activated has no other way to its address.
 func Listeners(name string) ([]net.Listener, error) {
-	named, err := activation.ListenersWithNames()
+	named, err := passed()
 	if err != nil {
 		return nil, fmt.Errorf("taking sockets from systemd: %w", err)
 	}
@@ -38,6 +39,9 @@ func Listeners(name string) ([]net.Listener, error) {
 	}
 	return named[name], nil
 }
+
+// passed are all sockets of systemd's: it tells of them once.
+var passed = sync.OnceValues(activation.ListenersWithNames)
 
 // File returns the file that systemd opened for us under the given
 // FileDescriptorName, or nil.

@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 		fmt.Println(err)
 		return
 	}
-	for _, l := range listeners {
+	other, _ := Listeners("other")
+	for _, l := range append(listeners, other...) {
 		fmt.Println(l.Addr().Network(), l.Addr())
 	}
 }
@@ -69,8 +70,8 @@ func startActivated(t *testing.T, names ...string) string {
 func TestListenersAreFoundByName(t *testing.T) {
 	found := startActivated(t, "http", "other", "http")
 	lines := strings.Split(strings.TrimSpace(found), "\n")
-	if len(lines) != 2 || !strings.HasSuffix(lines[0], "/0") || !strings.HasSuffix(lines[1], "/2") {
-		t.Errorf("found %q, want the first and the third socket", lines)
+	if len(lines) != 3 || !strings.HasSuffix(lines[0], "/0") || !strings.HasSuffix(lines[1], "/2") || !strings.HasSuffix(lines[2], "/1") {
+		t.Errorf("found %q, want the first and the third socket, then the second", lines)
 	}
 }
 
