@@ -11,7 +11,8 @@
 //	           stream       one producer, many listeners
 //	           version      which build this is
 //
-//	edges      bus          D-Bus; below it Healer1 and Gpu1, both ends of each
+//	edges      acme         a certificate from Let's Encrypt, and its renewal
+//	           bus          D-Bus; below it Healer1 and Gpu1, both ends of each
 //	           client       HTTP over unix sockets
 //	           daemon       the life of a process under systemd
 //	           disk         room on the file system, and a reserve
@@ -25,7 +26,8 @@
 //	           systemd      units over D-Bus: seen and moved
 //	           usb          a USB stick: mount, scan, log
 //
-//	decisions  gpu          what the state of the GPUs means, and what may be done to them
+//	decisions  certs        this machine's own authority and certificate, and when to make them anew
+//	           gpu          what the state of the GPUs means, and what may be done to them
 //	           heal         what to do about units that fail
 //	           metrics      when to sample, what to keep until it is stored
 //	           proxy        who may ask for what, and what to say meanwhile

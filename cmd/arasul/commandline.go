@@ -21,5 +21,6 @@ func commandLine(args []string) int {
 		Healer:    healer1.Client{},
 		Database:  database{},
 		Disk:      diskSpace{},
+		Certs:     certificates{},
 	}, args)
 }

@@ -18,6 +18,10 @@ const (
 	healerSocket    = "/run/arasul/healer/healer.sock"
 	dashboardSocket = "/run/arasul/dashboard.sock"
 	proxySocket     = "/run/arasul/proxy.sock"
+	acmeSocket      = "/run/arasul/acme/acme.sock"
+	acmeFolder      = "/var/lib/arasul/tls/acme"
+	addressesFile   = "/run/arasul/proxy/addresses-changed"
+	announcedFile   = "/run/arasul/mdns/announced"
 	healerState     = "/var/lib/arasul/healer/state.json"
 	healerSpool     = "/var/lib/arasul/healer/spool"
 	healerPast      = "/var/lib/arasul/healer/observations"
@@ -29,6 +33,7 @@ var daemons = map[string]func(context.Context, *daemon.Daemon) error{
 	"dashboard": dashboardDaemon,
 	"proxy":     proxyDaemon,
 	"mdns":      mdnsDaemon,
+	"acme":      acmeDaemon,
 }
 
 func main() {

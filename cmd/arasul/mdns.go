@@ -1,7 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
 	"sync/atomic"
 
 	"github.com/arasul/arasul/pkg/config"
@@ -33,6 +38,20 @@ func announce(ctx context.Context, d *daemon.Daemon, restart *atomic.Pointer[con
 	defer stop()
 	restart.Store(&stop)
 	cfg := d.Config().MDNS
-	a := mdns.Announcement{Name: cfg.Name, Port: 80, Interfaces: cfg.Interfaces}
+	a := mdns.Announcement{
+		Name: cfg.Name, Aliases: []string{mdns.S3(cfg.Name)}, Port: 80, Interfaces: cfg.Interfaces,
+		Announced: func(labels []string) { tellLabels(labels, d.Log) },
+	}
 	return mdns.Run(ctx, a, d.Log, d.Status, d.Alive)
+}
+
+// tellLabels writes down what the machine is called, for its certificate.
+func tellLabels(labels []string, log *slog.Logger) {
+	text := []byte(strings.Join(labels, "\n") + "\n")
+	if before, err := os.ReadFile(announcedFile); err == nil && bytes.Equal(before, text) {
+		return
+	}
+	if err := errors.Join(os.WriteFile(announcedFile, text, 0o644), os.Chmod(announcedFile, 0o644)); err != nil {
+		log.Warn("cannot tell of the name", "err", err)
+	}
 }

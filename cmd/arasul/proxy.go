@@ -8,11 +8,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/arasul/arasul/pkg/client"
+	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
+	"github.com/arasul/arasul/pkg/mdns"
 	"github.com/arasul/arasul/pkg/proxy"
 )
 
-// How many connections port 80 holds open, in all and of one address. A browser
+// How many connections a port holds open, in all and of one address. A browser
 // opens six. Each may need one to the dashboard; LimitNOFILE= has room for both.
 const (
 	connections = 4096
@@ -21,28 +23,57 @@ const (
 
 // proxyDaemon is the door to the network.
 func proxyDaemon(ctx context.Context, d *daemon.Daemon) error {
-	listeners, err := daemon.Listeners("http")
+	plain, err := daemon.Listeners("http")
 	if err != nil {
 		return err
 	}
+	secure, err := daemon.Listeners("https")
+	if err != nil { // somebody else has port 443, and the owner still has port 80
+		d.Log.Warn("no https", "err", err)
+	}
 	hostname, _ := os.Hostname()
-	p := proxy.New(proxy.Options{
-		Dashboard: dashboardSocket,
-		Hosts:     func() []string { return append([]string{hostname, d.Config().MDNS.Name}, d.Config().Proxy.Hosts...) },
-		Log:       d.Log,
+	hosts := func() []string {
+		cfg := d.Config()
+		return append([]string{hostname, cfg.MDNS.Name, mdns.S3(cfg.MDNS.Name), cfg.ACME.Domain}, cfg.Proxy.Hosts...)
+	}
+	p := proxy.New(proxy.Options{Dashboard: dashboardSocket, Hosts: hosts, Log: d.Log})
+	keyring := proxy.NewKeyring(certificateFiles, d.Log)
+	doors := proxy.NewDoors(proxy.TLSOptions{
+		Keyring:    keyring,
+		Hosts:      hosts,
+		Challenges: acmeSocket,
+		PublicACME: func() bool {
+			cfg := d.Config().ACME
+			return cfg.Directory == config.LetsEncrypt && cfg.CARoot == ""
+		},
 	})
 	g, ctx := errgroup.WithContext(ctx)
-	for _, l := range listeners { // port 80, and a unix socket for the check below
+	for _, l := range plain { // port 80, and a unix socket for the check below
+		tcp, ok := l.(*net.TCPListener)
+		switch {
+		case !ok:
+			g.Go(func() error { return daemon.Serve(ctx, l, p.Handler()) })
+		case len(secure) == 0:
+			g.Go(func() error { return daemon.Serve(ctx, proxy.Limit(tcp, connections, perAddress, d.Log), p.Handler()) })
+		default:
+			g.Go(func() error {
+				return daemon.Serve(ctx, proxy.Limit(tcp, connections, perAddress, d.Log), doors.Plain(p.Handler()))
+			})
+		}
+	}
+	for _, l := range secure {
 		if tcp, ok := l.(*net.TCPListener); ok {
 			l = proxy.Limit(tcp, connections, perAddress, d.Log)
 		}
-		g.Go(func() error { return daemon.Serve(ctx, l, p.Handler()) })
+		g.Go(func() error { return daemon.ServeTLS(ctx, l, doors.Secure(p.Handler()), keyring.TLSConfig()) })
 	}
+	g.Go(func() error { return keyring.Run(ctx) })
+	g.Go(func() error { return proxy.TellAddresses(ctx, addressesFile, addresses, d.Log) })
 	g.Go(func() error {
 		return d.Watch(ctx, func(ctx context.Context) error {
 			return client.New(proxySocket).GetJSON(ctx, "/health", &struct{}{})
 		})
 	})
-	d.Ready("answering on port 80")
+	d.Ready("answering on ports 80 and 443")
 	return g.Wait()
 }

@@ -58,6 +58,7 @@ type Env struct {
 	Healer         Healer
 	Database       Database
 	Disk           Disk
+	Certs          Certs
 }
 
 // commands is the whole command line, as kong reads it.
@@ -84,6 +85,13 @@ type commands struct {
 		Clean   diskCleanCmd   `cmd:"" help:"Remove caches, old logs and, in the end, old samples until the disk is less than 85 % full. Exits with 1 when that failed."`
 		Reserve diskReserveCmd `cmd:"" hidden:"" help:"Set a reserve aside for the day when the disk is full, if there is room."`
 	} `cmd:"" help:"Make room on the disk."`
+	Certs struct {
+		Show   certsShowCmd  `cmd:"" help:"Say which certificate a visitor gets, and how long it is good."`
+		CA     certsCACmd    `cmd:"" name:"ca" help:"Print the certificate that devices have to trust, and how they are told to."`
+		Renew  certsRenewCmd `cmd:"" help:"Make the machine's own certificate anew, now."`
+		Issue  certsIssueCmd `cmd:"" help:"Make what is missing or due. arasul-certs.service does so by itself."`
+		Wanted certsACMECmd  `cmd:"" hidden:"" help:"Exits with 1 when no certificate of a public authority is configured."`
+	} `cmd:"" help:"Show and renew the certificates."`
 	DB struct {
 		Init      dbInitCmd      `cmd:"" help:"Create and configure the data directory."`
 		Exec      dbExecCmd      `cmd:"" help:"Become the database server."`

@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 //	@dashboard critical     the dashboard answers testdata/dashboard/critical
 //	@healer busy            the healer answers testdata/healer/busy
 //	@recording              the healer's recording of a unit that failed
+//	@certs fresh            the signer and its certificates are as in testdata/certs/fresh
 //	@disk full              a clean-up comes to testdata/disk/full.json
 //	$ arasul status         what is typed, and indented its output,
 //		CRITICAL  box …
@@ -98,6 +99,8 @@ func play(t *testing.T, script string) string {
 			env.Healer = &healer{dir: filepath.Join("testdata/healer", rest)}
 		case "@disk":
 			env.Disk = disk{filepath.Join("testdata/disk", rest+".json")}
+		case "@certs":
+			env.Certs = certificates{filepath.Join("testdata/certs", rest)}
 		case "@recording":
 			record(t, filepath.Join(run, "observations"))
 		case "$":

@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/mail"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +34,7 @@ type Config struct {
 	Healer   Healer   `toml:"healer"`
 	Proxy    Proxy    `toml:"proxy"`
 	MDNS     MDNS     `toml:"mdns"`
+	ACME     ACME     `toml:"acme"`
 }
 
 // Database says where PostgreSQL is.
@@ -68,6 +71,19 @@ type MDNS struct {
 	Interfaces []string `toml:"interfaces"` // announce on these only; empty: all but containers' and tunnels
 }
 
+// ACME sets how a certificate for a public name is obtained. Without a domain
+// it is not.
+type ACME struct {
+	Domain    string `toml:"domain"`    // a public host name that leads to this machine's port 80
+	Email     string `toml:"email"`     // where the authority writes to about trouble; may be empty
+	Directory string `toml:"directory"` // https URL of the authority's directory
+	CARoot    string `toml:"ca_root"`   // a PEM file: trust the authority's own https by this alone; for authorities that are not public
+}
+
+// LetsEncrypt is the directory of the authority that certificates come from
+// unless another is named.
+const LetsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
+
 // Defaults is the configuration of a machine whose file is empty.
 func Defaults() *Config {
 	return &Config{
@@ -78,6 +94,7 @@ func Defaults() *Config {
 		},
 		Healer: Healer{Mode: ModeAct},
 		MDNS:   MDNS{Name: "arasul"},
+		ACME:   ACME{Directory: LetsEncrypt},
 	}
 }
 
@@ -168,7 +185,30 @@ func (c *Config) Validate(report func(key, problem string)) {
 			report("proxy.hosts", fmt.Sprintf("%q is neither a lower-case host name nor an address", h))
 		}
 	}
-	if !hostLabel(c.MDNS.Name) || len(c.MDNS.Name) > 59 { // room for -999 when the name is taken
-		report("mdns.name", fmt.Sprintf("%q is not a single host label of at most 59 characters (a-z, 0-9, hyphen)", c.MDNS.Name))
+	if !hostLabel(c.MDNS.Name) || len(c.MDNS.Name) > 56 { // room for -s3-999 when the name is taken
+		report("mdns.name", fmt.Sprintf("%q is not a single host label of at most 56 characters (a-z, 0-9, hyphen)", c.MDNS.Name))
+	}
+	c.ACME.validate(report)
+}
+
+func (a ACME) validate(report func(key, problem string)) {
+	if a.Domain != "" {
+		switch last := a.Domain[strings.LastIndexByte(a.Domain, '.')+1:]; {
+		case !hostName(a.Domain) || len(a.Domain) > 253 || last == a.Domain || net.ParseIP(a.Domain) != nil:
+			report("acme.domain", fmt.Sprintf("%q is not a public host name in lower case", a.Domain))
+		case last == "local" || last == "localhost" || last == "internal" || last == "lan":
+			report("acme.domain", fmt.Sprintf("%q is not public: nobody outside can give a certificate for it", a.Domain))
+		}
+	}
+	if a.Email != "" {
+		if parsed, err := mail.ParseAddress(a.Email); err != nil || parsed.Address != a.Email {
+			report("acme.email", fmt.Sprintf("%q is not an e-mail address", a.Email))
+		}
+	}
+	if u, err := url.Parse(a.Directory); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
+		report("acme.directory", fmt.Sprintf("%q is not an https URL", a.Directory))
+	}
+	if a.CARoot != "" && !filepath.IsAbs(a.CARoot) {
+		report("acme.ca_root", fmt.Sprintf("%q is not an absolute path", a.CARoot))
 	}
 }

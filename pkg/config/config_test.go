@@ -25,6 +25,13 @@ func TestBadConfigurationNamesFileLineAndKey(t *testing.T) {
 		{"unknown mode", "[healer]\nmode = \"yolo\"\n", []string{`arasul.toml:2: healer.mode: "yolo" is neither "act" nor "shadow"`}},
 		{"relative policy", "[healer]\npolicy = \"p.toml\"\n", []string{"arasul.toml:2: healer.policy"}},
 		{"bad name", "[mdns]\nname = \"my.box\"\n", []string{"arasul.toml:2: mdns.name"}},
+		{"domain in .local", "[acme]\ndomain = \"arasul.local\"\n", []string{`arasul.toml:2: acme.domain: "arasul.local" is not public`}},
+		{"domain of one label", "[acme]\ndomain = \"box\"\n", []string{`arasul.toml:2: acme.domain: "box" is not a public host name`}},
+		{"domain that is an address", "[acme]\ndomain = \"192.0.2.1\"\n", []string{"arasul.toml:2: acme.domain"}},
+		{"domain with a path", "[acme]\ndomain = \"a.example/..\"\n", []string{"arasul.toml:2: acme.domain"}},
+		{"email with a name", "[acme]\nemail = \"A <a@b.example>\"\n", []string{"arasul.toml:2: acme.email"}},
+		{"directory without TLS", "[acme]\ndirectory = \"http://a.example/dir\"\n", []string{"arasul.toml:2: acme.directory"}},
+		{"relative root", "[acme]\nca_root = \"root.pem\"\n", []string{"arasul.toml:2: acme.ca_root"}},
 		{"bad host", "[proxy]\nhosts = [\"ok.example\", \"http://no\"]\n", []string{`arasul.toml:2: proxy.hosts: "http://no"`}},
 	}
 	for _, tt := range tests {

@@ -1,12 +1,18 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -24,7 +30,7 @@ const (
 // FileDescriptorName. It is an error when there is none: a daemon that is
 // socket-activated has no other way to its address.
 func Listeners(name string) ([]net.Listener, error) {
-	named, err := activation.ListenersWithNames()
+	named, err := passed()
 	if err != nil {
 		return nil, fmt.Errorf("taking sockets from systemd: %w", err)
 	}
@@ -33,6 +39,9 @@ func Listeners(name string) ([]net.Listener, error) {
 	}
 	return named[name], nil
 }
+
+// passed are all sockets of systemd's: it tells of them once.
+var passed = sync.OnceValues(activation.ListenersWithNames)
 
 // File returns the file that systemd opened for us under the given
 // FileDescriptorName, or nil.
@@ -92,6 +101,16 @@ func (s ownSocket) lost(ctx context.Context) error {
 // within 5 s; bodies and answers are the handler's to limit, since some are
 // streams. A socket of ListenUnix whose name is removed ends it with an error.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	return serveHTTP(ctx, l, h, nil)
+}
+
+// ServeTLS is Serve for HTTPS, in HTTP/2 where the client can. The handshake,
+// too, must be done within 5 s.
+func ServeTLS(ctx context.Context, l net.Listener, h http.Handler, cfg *tls.Config) error {
+	return serveHTTP(ctx, l, h, cfg)
+}
+
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, secure *tls.Config) error {
 	requests, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
 	server := &http.Server{
@@ -99,13 +118,19 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		TLSConfig:         secure,
+		ErrorLog:          log.New(serverLog{}, "", 0),
 		BaseContext:       func(net.Listener) context.Context { return stream.WithEnd(requests, ctx.Done()) },
 	}
 	ended := make(chan struct{})
 	var failure error
 	go func() {
 		defer close(ended)
-		failure = server.Serve(l)
+		if secure != nil {
+			failure = server.ServeTLS(l, "", "")
+		} else {
+			failure = server.Serve(l)
+		}
 	}()
 	lost := make(chan error, 1)
 	if own, ok := l.(ownSocket); ok {
@@ -128,4 +153,15 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	}
 	<-ended
 	return ctx.Err()
+}
+
+// serverLog is what net/http has to say, but for handshakes that failed: any
+// scanner, and any browser that does not trust us yet, could fill the log.
+type serverLog struct{}
+
+func (serverLog) Write(line []byte) (int, error) {
+	if !bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		slog.Warn("http server", "err", strings.TrimSpace(string(line)))
+	}
+	return len(line), nil
 }

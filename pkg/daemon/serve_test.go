@@ -1,11 +1,18 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -28,7 +35,8 @@ func TestMain(m *testing.M) {
 		fmt.Println(err)
 		return
 	}
-	for _, l := range listeners {
+	other, _ := Listeners("other")
+	for _, l := range append(listeners, other...) {
 		fmt.Println(l.Addr().Network(), l.Addr())
 	}
 }
@@ -62,8 +70,8 @@ func startActivated(t *testing.T, names ...string) string {
 func TestListenersAreFoundByName(t *testing.T) {
 	found := startActivated(t, "http", "other", "http")
 	lines := strings.Split(strings.TrimSpace(found), "\n")
-	if len(lines) != 2 || !strings.HasSuffix(lines[0], "/0") || !strings.HasSuffix(lines[1], "/2") {
-		t.Errorf("found %q, want the first and the third socket", lines)
+	if len(lines) != 3 || !strings.HasSuffix(lines[0], "/0") || !strings.HasSuffix(lines[1], "/2") || !strings.HasSuffix(lines[2], "/1") {
+		t.Errorf("found %q, want the first and the third socket, then the second", lines)
 	}
 }
 
@@ -309,4 +317,63 @@ func TestServeEndsWhenItsSocketIsRemoved(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("goes on serving nobody")
 	}
+}
+
+func TestServeTLSSpeaksHTTP2AndDoesNotLogHandshakesThatFail(t *testing.T) {
+	trust, cert := selfSigned(t)
+	var log bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	defer slog.SetDefault(before)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() {
+		done <- ServeTLS(ctx, l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }),
+			&tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }})
+	}()
+	stranger := http.Client{Transport: &http.Transport{}}
+	if _, err := stranger.Get("https://" + l.Addr().String()); err == nil {
+		t.Error("a client that does not trust us is content")
+	}
+	friend := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trust}, ForceAttemptHTTP2: true}}
+	resp, err := friend.Get("https://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if string(body) != "HTTP/2.0" {
+		t.Errorf("spoke %s", body)
+	}
+	stop()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v", err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("logged:\n%s", &log)
+	}
+}
+
+func selfSigned(t *testing.T) (*x509.CertPool, tls.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(c)
+	return pool, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }

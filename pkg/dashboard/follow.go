@@ -104,12 +104,16 @@ var chores = []string{"arasul-cleanup.service", "arasul-prune.service", "arasul-
 
 // FollowUnits watches our units until ctx ends and shows them in the order of
 // their names. Instances of a template, such as one USB stick, are no services,
-// nor are chores.
+// nor are chores, nor what found that nothing is configured for it to do.
 func (d *Dashboard) FollowUnits(ctx context.Context, units Units) error {
 	services := map[string]api.Service{}
 	return units.Watch(ctx, func(_ time.Time, seen []api.Unit) {
 		for _, u := range seen {
-			if !strings.Contains(u.Name, "@") && !slices.Contains(chores, u.Name) {
+			switch {
+			case strings.Contains(u.Name, "@"), slices.Contains(chores, u.Name):
+			case u.ActiveState == "inactive" && u.Result == "exec-condition":
+				delete(services, u.Name)
+			default:
 				services[u.Name] = heal.Service(u)
 			}
 		}

@@ -256,3 +256,19 @@ func TestChoresAndSticksAreNoServices(t *testing.T) {
 		}
 	})
 }
+
+// arasul-acme without a domain is off, and nobody has to do anything about it.
+func TestUnitWithoutAnythingToDoIsNoService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDashboard(t, Options{Interval: time.Hour})
+		all := unitsOnce{
+			{Name: "arasul-acme.service", LoadState: "loaded", ActiveState: "active", Result: "success"},
+			{Name: "arasul-acme.service", LoadState: "loaded", ActiveState: "inactive", Result: "exec-condition"},
+			{Name: "arasul-mdns.service", LoadState: "loaded", ActiveState: "inactive", Result: "success"},
+		}
+		follow(t, func(ctx context.Context) error { return d.FollowUnits(ctx, all) })
+		if got := d.seen.Services; len(got) != 1 || got[0].Unit != "arasul-mdns.service" || got[0].Reason != "stopped" {
+			t.Errorf("services %+v", got)
+		}
+	})
+}

@@ -105,7 +105,8 @@ func (b *bus) owner(ctx context.Context) string {
 
 func (b *bus) hasAvahi(ctx context.Context) bool { return b.owner(ctx) != "" }
 
-// byAvahi is an announcement made by avahi: one entry group per link.
+// byAvahi is an announcement made by avahi: one entry group per link and name,
+// because a group takes 32 records.
 type byAvahi struct {
 	bus    *bus
 	owner  string // the avahi that has our groups; they end with it
@@ -122,7 +123,7 @@ func (y *byAvahi) call(ctx context.Context, method string, ret ...any) error {
 // announceByAvahi hands the records over. That they are established is known
 // later, by check. Without a running server (it may be looking for a host name
 // of its own) there are no groups yet and check asks to be made again.
-func announceByAvahi(ctx context.Context, b *bus, a Announcement, name string, links []link) (announcer, error) {
+func announceByAvahi(ctx context.Context, b *bus, a Announcement, labels []string, links []link) (announcer, error) {
 	y := &byAvahi{bus: b, owner: b.owner(ctx)}
 	var st int32
 	if err := y.call(ctx, "GetState", &st); err != nil {
@@ -135,7 +136,13 @@ func announceByAvahi(ctx context.Context, b *bus, a Announcement, name string, l
 		return nil, fmt.Errorf("asking for the host name: %w", err)
 	}
 	for _, l := range links {
-		if err := y.add(ctx, a, name, l); err != nil {
+		err := y.add(ctx, &a, labels[0], l)
+		for _, alias := range labels[1:] {
+			if err == nil {
+				err = y.add(ctx, nil, alias, l)
+			}
+		}
+		if err != nil {
 			y.close()
 			var e dbus.Error
 			if errors.As(err, &e) && e.Name == avahiTaken {
@@ -147,9 +154,13 @@ func announceByAvahi(ctx context.Context, b *bus, a Announcement, name string, l
 	return y, nil
 }
 
-// add publishes on one link. If avahi's own host name is ours, it publishes
-// the addresses itself, and only the service is added.
-func (y *byAvahi) add(ctx context.Context, a Announcement, name string, l link) error {
+// add publishes a name on one link, and the service with it unless a is nil. If
+// avahi's own host name is ours, it publishes the addresses itself.
+func (y *byAvahi) add(ctx context.Context, a *Announcement, name string, l link) error {
+	fqdn, host := name+".local", ""
+	if a == nil && y.host == fqdn {
+		return nil // an empty group cannot be committed
+	}
 	var path dbus.ObjectPath
 	if err := y.call(ctx, "EntryGroupNew", &path); err != nil {
 		return err
@@ -159,7 +170,6 @@ func (y *byAvahi) add(ctx context.Context, a Announcement, name string, l link) 
 	call := func(method string, args ...any) error {
 		return group.CallWithContext(ctx, avahiGroup+"."+method, dbus.FlagNoAutoStart, args...).Err
 	}
-	fqdn, host := name+".local", ""
 	if y.host != fqdn {
 		host = fqdn
 		for _, addr := range l.addrs() {
@@ -168,12 +178,14 @@ func (y *byAvahi) add(ctx context.Context, a Announcement, name string, l link) 
 			}
 		}
 	}
-	txt := make([][]byte, 0, len(a.TXT))
-	for _, kv := range a.TXT {
-		txt = append(txt, []byte(kv))
-	}
-	if err := call("AddService", int32(l.index), anyProtocol, uint32(0), instance(name), "_http._tcp", "", host, uint16(a.Port), txt); err != nil {
-		return err
+	if a != nil {
+		txt := make([][]byte, 0, len(a.TXT))
+		for _, kv := range a.TXT {
+			txt = append(txt, []byte(kv))
+		}
+		if err := call("AddService", int32(l.index), anyProtocol, uint32(0), instance(name), "_http._tcp", "", host, uint16(a.Port), txt); err != nil {
+			return err
+		}
 	}
 	return call("Commit")
 }

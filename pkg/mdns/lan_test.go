@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
-		a := Announcement{Name: "arasul", Port: 80, TXT: []string{"path=/"}}
+		a := Announcement{Name: "arasul", Aliases: []string{S3("arasul")}, Port: 80, TXT: []string{"path=/"}}
 		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 		if err := Run(ctx, a, log, func(s string) { fmt.Println(s) }, func() {}); err != nil {
 			fmt.Println("error:", err)
@@ -354,6 +354,7 @@ func TestNameAndServiceAreFoundFromAnotherMachine(t *testing.T) {
 			p.await("announced as arasul.local through " + how + " on eth0")
 			ear := b.ear()
 			hear(t, ear, "arasul.local.", dns.TypeA, isAddress("arasul.local.", addrA))
+			hear(t, ear, "arasul-s3.local.", dns.TypeA, isAddress("arasul-s3.local.", addrA))
 			hear(t, ear, "_http._tcp.local.", dns.TypePTR, isService("arasul.local."))
 			p.cmd.Process.Signal(syscall.SIGTERM)
 			hear(t, ear, "arasul.local.", 0, isGoodbye("arasul.local."))
@@ -386,6 +387,7 @@ func TestSecondMachineOfTheSameNameGetsANumber(t *testing.T) {
 			p.await("announced as arasul-2.local through " + how)
 			ear := b.ear()
 			hear(t, ear, "arasul-2.local.", dns.TypeA, isAddress("arasul-2.local.", addrA))
+			hear(t, ear, "arasul-s3-2.local.", dns.TypeA, isAddress("arasul-s3-2.local.", addrA))
 			hear(t, a.ear(), "arasul.local.", dns.TypeA, isAddress("arasul.local.", addrB))
 			hear(t, ear, "_http._tcp.local.", dns.TypePTR, isService("arasul-2.local."))
 		})

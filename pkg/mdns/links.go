@@ -60,7 +60,12 @@ func wanted(name string, flags net.Flags, only []string) bool {
 	if len(only) > 0 {
 		return slices.Contains(only, name)
 	}
-	return !slices.ContainsFunc(hidden, func(pattern string) bool {
+	return !Hidden(name)
+}
+
+// Hidden says whether an interface is one whose addresses are nobody's to use.
+func Hidden(name string) bool {
+	return slices.ContainsFunc(hidden, func(pattern string) bool {
 		ok, _ := path.Match(pattern, name)
 		return ok
 	})

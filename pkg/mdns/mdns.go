@@ -6,7 +6,8 @@
 // answers port 5353 itself, the service by zeroconf and the address by the
 // small responder in this package, because zeroconf answers no question for an
 // address. A name that another machine already has becomes <name>-2, <name>-3
-// and so on, and stays so until the process starts again.
+// and so on, and stays so until the process starts again. An alias, which is a
+// second name for the same addresses, gets the same number.
 //
 // It does not browse, does not configure avahi or start it, and never gives up
 // for want of a network: it says what is missing and tries again.
@@ -47,22 +48,33 @@ const (
 // Announcement is what the network is told.
 type Announcement struct {
 	Name       string   // single label: "arasul" becomes arasul.local; nss-mdns resolves no longer names
+	Aliases    []string // further labels, for the same addresses
 	Port       int      // of the HTTP service, 1 to 65535
 	Interfaces []string // announce on these only; empty: all but loopback, containers' and tunnels'
 	TXT        []string // key=value pairs of the service, each at most 255 bytes
+	// Announced, unless nil, is called with the labels in use when they change:
+	// arasul-2, arasul-s3-2.
+	Announced func(labels []string)
 }
+
+// S3 is the label under which the object store is to be found. Its clients sign
+// the host, so it needs one of its own.
+func S3(name string) string { return name + "-s3" }
 
 // Validate says what is wrong with the announcement, or nil.
 func (a Announcement) Validate() error {
 	outside := func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-'
 	}
-	switch {
-	case a.Name == "" || len(a.Name) > 59: // 63 less "-999"
-		return fmt.Errorf("name %q: want 1 to 59 characters", a.Name)
-	case strings.ContainsFunc(a.Name, outside), a.Name[0] == '-', a.Name[len(a.Name)-1] == '-':
-		return fmt.Errorf("name %q: want a single label of a-z, 0-9 and inner hyphens", a.Name)
-	case a.Port < 1 || a.Port > 65535:
+	for _, name := range append([]string{a.Name}, a.Aliases...) {
+		switch {
+		case name == "" || len(name) > 59: // 63 less "-999"
+			return fmt.Errorf("name %q: want 1 to 59 characters", name)
+		case strings.ContainsFunc(name, outside), name[0] == '-', name[len(name)-1] == '-':
+			return fmt.Errorf("name %q: want a single label of a-z, 0-9 and inner hyphens", name)
+		}
+	}
+	if a.Port < 1 || a.Port > 65535 {
 		return fmt.Errorf("port %d: want 1 to 65535", a.Port)
 	}
 	for _, kv := range a.TXT {
@@ -79,6 +91,15 @@ func label(name string, n int) string {
 		return name
 	}
 	return name + "-" + strconv.Itoa(n)
+}
+
+// labels are the nth candidates for all names, the host name first.
+func (a Announcement) labels(n int) []string {
+	list := []string{label(a.Name, n)}
+	for _, alias := range a.Aliases {
+		list = append(list, label(alias, n))
+	}
+	return list
 }
 
 // instance is the name of the service for the host label. It is as unique as
@@ -147,6 +168,7 @@ type runner struct {
 	n    int // candidate in use, see label
 	wake chan struct{}
 	text string // last status said
+	told int    // candidate that Announced knows of
 
 	bus *bus
 	cur announcer // nil while waiting
@@ -176,9 +198,9 @@ func (r *runner) step(ctx context.Context) time.Duration {
 	if r.cur == nil {
 		r.how, r.on = how, links
 		if how == "avahi" {
-			r.cur, err = announceByAvahi(ctx, r.bus, r.a, name, links)
+			r.cur, err = announceByAvahi(ctx, r.bus, r.a, r.a.labels(r.n), links)
 		} else {
-			r.cur, err = announceByZeroconf(r.a, name, links, r.wake)
+			r.cur, err = announceByZeroconf(r.a, r.a.labels(r.n), links, r.wake)
 		}
 		if errors.Is(err, errTaken) {
 			return r.rename(name)
@@ -199,6 +221,10 @@ func (r *runner) step(ctx context.Context) time.Duration {
 		}
 		return r.waiting(fmt.Sprintf("lost the announcement through %s: %v", how, err))
 	case st == announced:
+		if r.told != r.n && r.a.Announced != nil {
+			r.told = r.n
+			r.a.Announced(r.a.labels(r.n))
+		}
 		r.status("announced as " + name + ".local through " + how + " on " + names(links) + takenNote(r.a.Name, r.n))
 	default:
 		r.status("probing for " + name + ".local through " + how + " on " + names(links))

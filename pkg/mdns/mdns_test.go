@@ -118,6 +118,7 @@ func TestResponderAnswersNeighboursAboutItsNameOnly(t *testing.T) {
 		{"any", question("arasul.local.", dns.TypeANY), neighbour, "A"},
 		{"a family we lack", question("arasul.local.", dns.TypeAAAA), neighbour, "NSEC"},
 		{"plain DNS", question("arasul.local.", dns.TypeA), plain, "A"},
+		{"the alias", question("arasul-s3.local.", dns.TypeA), neighbour, "A"},
 		{"another name", question("arasul-2.local.", dns.TypeA), neighbour, ""},
 		{"a name below", question("n8n.arasul.local.", dns.TypeA), neighbour, ""},
 		{"another type", question("arasul.local.", dns.TypeMX), neighbour, ""},
@@ -125,7 +126,7 @@ func TestResponderAnswersNeighboursAboutItsNameOnly(t *testing.T) {
 		{"from outside, plain DNS", question("arasul.local.", dns.TypeA), netip.MustParseAddrPort("203.0.113.9:53"), ""},
 		{"no question", new(dns.Msg), neighbour, ""},
 	} {
-		r := &responder{name: "arasul.local.", links: []link{testLink}, conflict: make(chan struct{}, 1)}
+		r := &responder{names: []string{"arasul.local.", "arasul-s3.local."}, links: []link{testLink}, conflict: make(chan struct{}, 1)}
 		if r.react(c.m, testLink, c.from) != nil {
 			t.Errorf("%s: answered while probing", c.about)
 		}
@@ -151,10 +152,38 @@ func TestResponderAnswersNeighboursAboutItsNameOnly(t *testing.T) {
 	}
 }
 
+func TestOnePacketMayAskForBothNames(t *testing.T) {
+	r := &responder{names: []string{"arasul.local.", "arasul-s3.local."}, links: []link{testLink}, conflict: make(chan struct{}, 1)}
+	r.mine.Store(true)
+	m := question("arasul.local.", dns.TypeA)
+	m.Question = append(m.Question, dns.Question{Name: "arasul.local.", Qtype: dns.TypeAAAA, Qclass: dns.ClassINET},
+		dns.Question{Name: "arasul-s3.local.", Qtype: dns.TypeA, Qclass: dns.ClassINET})
+	reply := r.react(m, testLink, neighbour)
+	var names []string
+	for _, rr := range reply.Answer {
+		names = append(names, rr.Header().Name)
+	}
+	if strings.Join(names, " ") != "arasul.local. arasul-s3.local." {
+		t.Errorf("answered for %q", names)
+	}
+}
+
+func TestAliasThatAnotherMachineHasTakesTheNameAlong(t *testing.T) {
+	r := &responder{names: []string{"arasul.local.", "arasul-s3.local."}, links: []link{testLink}, conflict: make(chan struct{}, 1)}
+	m := &dns.Msg{MsgHdr: dns.MsgHdr{Response: true}, Answer: address("arasul-s3.local.", "198.51.100.9", 120)}
+	if r.react(m, testLink, neighbour); len(r.conflict) != 1 {
+		t.Error("no conflict")
+	}
+	a := Announcement{Name: "arasul", Aliases: []string{S3("arasul")}}
+	if got := strings.Join(a.labels(2), " "); got != "arasul-2 arasul-s3-2" {
+		t.Errorf("then %s", got)
+	}
+}
+
 func TestResponseFromAnotherPortTakesNoName(t *testing.T) {
 	m := &dns.Msg{MsgHdr: dns.MsgHdr{Response: true}, Answer: address("arasul.local.", "198.51.100.99", 120)}
 	for port, lost := range map[uint16]bool{5353: true, 5354: false, 40000: false} {
-		r := &responder{name: "arasul.local.", links: []link{testLink}, conflict: make(chan struct{}, 1)}
+		r := &responder{names: []string{"arasul.local.", "arasul-s3.local."}, links: []link{testLink}, conflict: make(chan struct{}, 1)}
 		r.mine.Store(true)
 		if reply := r.react(m, testLink, netip.AddrPortFrom(neighbour.Addr(), port)); reply != nil || (len(r.conflict) == 1) != lost {
 			t.Errorf("from port %d: lost %v, reply %v", port, len(r.conflict) == 1, reply)
@@ -200,7 +229,7 @@ func TestContestedNameGoesToOneOfTwo(t *testing.T) {
 			}
 			c.m = response(own, 120)
 		}
-		r := &responder{name: "arasul.local.", links: []link{testLink}, conflict: make(chan struct{}, 1)}
+		r := &responder{names: []string{"arasul.local.", "arasul-s3.local."}, links: []link{testLink}, conflict: make(chan struct{}, 1)}
 		r.mine.Store(c.mine)
 		reply := r.react(c.m, testLink, neighbour)
 		if lost := len(r.conflict) == 1; lost != c.lost || (reply != nil) != c.reply {

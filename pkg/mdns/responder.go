@@ -28,16 +28,16 @@ var (
 	group6 = &net.UDPAddr{IP: net.ParseIP("ff02::fb"), Port: port}
 )
 
-// responder answers questions for one host name with the addresses of the
-// link they came from, and notices when another machine uses the name.
+// responder answers questions for a few host names with the addresses of the
+// link they came from, and notices when another machine uses one of them.
 type responder struct {
-	name     string // with the final dot
+	names    []string // with the final dot
 	links    []link
 	socks    []*sock
 	mine     atomic.Bool   // probed: answer and defend
 	bye      atomic.Bool   // going away: answer no more
 	defended atomic.Int64  // when last, in Unix nanoseconds
-	conflict chan struct{} // one message when the name is another's
+	conflict chan struct{} // one message when a name is another's
 }
 
 // sock is port 5353 in one family.
@@ -49,8 +49,11 @@ type sock struct {
 
 // listen opens port 5353, beside others who share it, in each family that has
 // it on one of ifaces. Both missing is an error.
-func listen(name string, links []link, ifaces []net.Interface) (*responder, error) {
-	r := &responder{name: name, links: links, conflict: make(chan struct{}, 1)}
+func listen(labels []string, links []link, ifaces []net.Interface) (*responder, error) {
+	r := &responder{links: links, conflict: make(chan struct{}, 1)}
+	for _, label := range labels {
+		r.names = append(r.names, label+".local.")
+	}
 	s4, err4 := listen4(ifaces)
 	s6, err6 := listen6(ifaces)
 	if err4 != nil && err6 != nil {
@@ -203,33 +206,68 @@ func (r *responder) react(m *dns.Msg, l link, from netip.AddrPort) *dns.Msg {
 		return nil
 	}
 	legacy := from.Port() != port
+	var reply *dns.Msg
 	for _, q := range m.Question {
-		if !strings.EqualFold(q.Name, r.name) || q.Qclass&^flush != dns.ClassINET && q.Qclass != dns.ClassANY {
+		i := slices.IndexFunc(r.names, func(name string) bool { return strings.EqualFold(q.Name, name) })
+		if i < 0 || q.Qclass&^flush != dns.ClassINET && q.Qclass != dns.ClassANY {
 			continue
 		}
 		if q.Qtype != dns.TypeA && q.Qtype != dns.TypeAAAA && q.Qtype != dns.TypeANY {
 			continue
 		}
-		if !legacy {
-			return r.records(l, q.Qtype, hostTTL, flush)
+		if legacy {
+			reply = r.records(r.names[i], l, q.Qtype, legacyTTL, 0)
+			reply.Id, reply.Question = m.Id, []dns.Question{q}
+			return reply
 		}
-		reply := r.records(l, q.Qtype, legacyTTL, 0)
-		reply.Id, reply.Question = m.Id, []dns.Question{q}
-		return reply
+		one := r.records(r.names[i], l, q.Qtype, hostTTL, flush)
+		switch {
+		case reply == nil:
+			reply = one
+		case reply.Answer[0].Header().Name != one.Answer[0].Header().Name: // else it is there as an additional record
+			reply.Answer = append(reply.Answer, one.Answer...)
+			reply.Extra = append(reply.Extra, one.Extra...)
+		}
+	}
+	return reply
+}
+
+// contest looks for records that give one of our names to another machine:
+// answered if it says so, not if it only probes as we do. One that answers while
+// we probe had the name before us. Of two that claim it at the same time the one
+// with the later address keeps it (RFC 6762, section 8.2); if that is ours, the
+// reply says so again.
+func (r *responder) contest(rrs []dns.RR, l link, answered bool) *dns.Msg {
+	own := ownAddrs()
+	for _, name := range r.names {
+		theirs := claimed(rrs, name)
+		if !slices.ContainsFunc(theirs, func(a netip.Addr) bool { return !own[a] }) {
+			continue // not about us, or our own voice, or another responder of this machine
+		}
+		slices.SortFunc(theirs, netip.Addr.Compare)
+		mine := r.mine.Load()
+		if later := slices.CompareFunc(l.addrs(), theirs, netip.Addr.Compare) > 0; later && (mine || !answered) {
+			now := time.Now().UnixNano()
+			if !mine || now-r.defended.Swap(now) < int64(time.Second) {
+				return nil
+			}
+			return r.records(name, l, dns.TypeANY, hostTTL, flush)
+		}
+		select {
+		case r.conflict <- struct{}{}:
+		default:
+		}
+		return nil
 	}
 	return nil
 }
 
-// contest looks for records that give our name to another machine: answered if
-// it says so, not if it only probes as we do. One that answers while we probe
-// had the name before us. Of two that claim it at the same time the one with
-// the later address keeps it (RFC 6762, section 8.2); if that is ours, the
-// reply says so again.
-func (r *responder) contest(rrs []dns.RR, l link, answered bool) *dns.Msg {
-	var theirs []netip.Addr
+// claimed are the addresses that records give to name.
+func claimed(rrs []dns.RR, name string) []netip.Addr {
+	var list []netip.Addr
 	for _, rr := range rrs {
 		h := rr.Header()
-		if h.Ttl == 0 || !strings.EqualFold(h.Name, r.name) {
+		if h.Ttl == 0 || !strings.EqualFold(h.Name, name) {
 			continue
 		}
 		var ip net.IP
@@ -240,36 +278,19 @@ func (r *responder) contest(rrs []dns.RR, l link, answered bool) *dns.Msg {
 			ip = rr.AAAA
 		}
 		if a, ok := netip.AddrFromSlice(ip); ok {
-			theirs = append(theirs, a.Unmap())
+			list = append(list, a.Unmap())
 		}
 	}
-	own := ownAddrs()
-	if !slices.ContainsFunc(theirs, func(a netip.Addr) bool { return !own[a] }) {
-		return nil // not about us, or our own voice, or another responder of this machine
-	}
-	slices.SortFunc(theirs, netip.Addr.Compare)
-	mine := r.mine.Load()
-	if later := slices.CompareFunc(l.addrs(), theirs, netip.Addr.Compare) > 0; later && (mine || !answered) {
-		now := time.Now().UnixNano()
-		if !mine || now-r.defended.Swap(now) < int64(time.Second) {
-			return nil
-		}
-		return r.records(l, dns.TypeANY, hostTTL, flush)
-	}
-	select {
-	case r.conflict <- struct{}{}:
-	default:
-	}
-	return nil
+	return list
 }
 
-// records is a response with the addresses of l that qtype asks for, the
+// records is a response for name with the addresses of l that qtype asks for, the
 // others as additional records, and the statement that there are no more
 // (section 6.1: without it a client waits in vain for the family we lack).
-func (r *responder) records(l link, qtype uint16, ttl uint32, class uint16) *dns.Msg {
+func (r *responder) records(name string, l link, qtype uint16, ttl uint32, class uint16) *dns.Msg {
 	m := &dns.Msg{MsgHdr: dns.MsgHdr{Response: true, Authoritative: true}, Compress: true}
 	head := func(t uint16) dns.RR_Header {
-		return dns.RR_Header{Name: r.name, Rrtype: t, Class: dns.ClassINET | class, Ttl: ttl}
+		return dns.RR_Header{Name: name, Rrtype: t, Class: dns.ClassINET | class, Ttl: ttl}
 	}
 	var types []uint16
 	for _, a := range l.addrs() {
@@ -287,7 +308,7 @@ func (r *responder) records(l link, qtype uint16, ttl uint32, class uint16) *dns
 			m.Extra = append(m.Extra, rr)
 		}
 	}
-	nsec := &dns.NSEC{Hdr: head(dns.TypeNSEC), NextDomain: r.name, TypeBitMap: types}
+	nsec := &dns.NSEC{Hdr: head(dns.TypeNSEC), NextDomain: name, TypeBitMap: types}
 	if len(m.Answer) == 0 {
 		m.Answer = []dns.RR{nsec}
 	} else if ttl > 0 {
@@ -296,15 +317,17 @@ func (r *responder) records(l link, qtype uint16, ttl uint32, class uint16) *dns
 	return m
 }
 
-// probe asks on all links whether somebody has the name, and says which
-// records we would give it.
+// probe asks on all links whether somebody has the names, and says which
+// records we would give them.
 func (r *responder) probe() {
 	for _, l := range r.links {
-		m := &dns.Msg{}
-		m.SetQuestion(r.name, dns.TypeANY)
-		m.Id, m.RecursionDesired = 0, false
-		m.Ns = r.records(l, dns.TypeANY, hostTTL, 0).Answer
-		r.send(m, l)
+		for _, name := range r.names {
+			m := &dns.Msg{}
+			m.SetQuestion(name, dns.TypeANY)
+			m.Id, m.RecursionDesired = 0, false
+			m.Ns = r.records(name, l, dns.TypeANY, hostTTL, 0).Answer
+			r.send(m, l)
+		}
 	}
 }
 
@@ -312,14 +335,16 @@ func (r *responder) probe() {
 func (r *responder) announce(ttl uint32) {
 	r.mine.Store(true)
 	for _, l := range r.links {
-		r.send(r.records(l, dns.TypeANY, ttl, flush), l)
+		for _, name := range r.names {
+			r.send(r.records(name, l, dns.TypeANY, ttl, flush), l)
+		}
 	}
 }
 
 func (r *responder) send(m *dns.Msg, l link) {
 	b, err := m.Pack()
 	if err != nil {
-		return // cannot be: the name is a valid label, the rest is ours
+		return // cannot be: the names are valid labels, the rest is ours
 	}
 	for _, s := range r.socks {
 		s.write(b, l.index, nil)

@@ -34,8 +34,8 @@ type byZeroconf struct {
 }
 
 // announceByZeroconf opens port 5353 on links, which must not be empty, and
-// begins to ask for the name. It touches wake when its state changes.
-func announceByZeroconf(a Announcement, name string, links []link, wake chan<- struct{}) (announcer, error) {
+// begins to ask for the names. It touches wake when its state changes.
+func announceByZeroconf(a Announcement, labels []string, links []link, wake chan<- struct{}) (announcer, error) {
 	ifaces := make([]net.Interface, 0, len(links))
 	for _, l := range links {
 		i, err := net.InterfaceByIndex(l.index)
@@ -44,7 +44,8 @@ func announceByZeroconf(a Announcement, name string, links []link, wake chan<- s
 		}
 		ifaces = append(ifaces, *i)
 	}
-	resp, err := listen(name+".local.", links, ifaces)
+	name := labels[0]
+	resp, err := listen(labels, links, ifaces)
 	if err != nil {
 		return nil, err
 	}
