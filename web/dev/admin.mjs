@@ -20,6 +20,7 @@ export function adminWorld() {
   return {
     password: "Correct-Horse-7", // undefined: not set up
     code: "K7QM-2X9D-PA4V",
+    available: true,
     secure: true,
     statusOpen: true,
     totp: "", // the code that fits; "" while it is off
@@ -61,17 +62,17 @@ export function adminWorld() {
 
 function auditOf(now) {
   const kinds = [
-    ["login", "success", "192.168.1.23", firefox, ""],
-    ["login", "refused", "192.168.1.99", "python-requests/2.32", "wrong password"],
-    ["restart", "success", "192.168.1.23", firefox, "arasul-n8n.service"],
-    ["change-password", "success", "192.168.1.23", firefox, ""],
-    ["totp-confirm", "failed", "192.168.1.57", iphone, "database away"],
-    ["bundle-upload", "success", "192.168.1.23", firefox, ""],
+    ["auth.login", "success", "192.168.1.23", firefox, ""],
+    ["auth.login", "refused", "192.168.1.99", "python-requests/2.32", "wrong password"],
+    ["service.restart", "success", "192.168.1.23", firefox, "arasul-n8n.service"],
+    ["auth.password", "success", "192.168.1.23", firefox, ""],
+    ["auth.totp-confirm", "failed", "192.168.1.57", iphone, "database away"],
+    ["update.upload", "success", "192.168.1.23", firefox, ""],
   ];
   return Array.from({ length: 120 }, (_, n) => {
     const [action, result, address, user_agent, extra] = kinds[n % kinds.length];
-    const subject = action === "restart" ? extra : "";
-    const detail = action === "restart" ? "" : extra;
+    const subject = action === "service.restart" ? extra : "";
+    const detail = action === "service.restart" ? "" : extra;
     return { id: 120 - n, at: iso(now - n * 37 * 60_000), actor: "admin", action, subject, address, user_agent, result, detail };
   });
 }
@@ -92,11 +93,25 @@ function logsOf(now) {
 
 const severities = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 const requirements = { min_length: 12, max_bytes: 72, upper: true, lower: true, digit: true, special: true, history: 5 };
-const problem = (status, kind, detail, headers = {}) => ({ status, headers, body: { type: kind ? "urn:arasul:problem:" + kind : "about:blank", title: detail, status, detail } });
+const problem = (status, kind, detail, headers = {}, faults) => ({
+  status,
+  headers,
+  body: { type: kind ? "urn:arasul:problem:" + kind : "about:blank", title: detail, status, detail, errors: faults?.map((message) => ({ location: "password", message })) },
+});
 const ok = (body = {}, status = 200, headers = {}) => ({ status, headers, body: { ...body, timestamp: iso(Date.now()) } });
 const none = (headers = {}) => ({ status: 204, headers });
-const weak = (p) =>
-  p.length < 12 || Buffer.byteLength(p) > 72 || !/\p{Lu}/u.test(p) || !/\p{Ll}/u.test(p) || !/\d/.test(p) || !/[^\p{L}\p{N}]/u.test(p);
+const lacks = (p, used = []) =>
+  Object.entries({
+    min_length: [...p].length < 12,
+    max_bytes: Buffer.byteLength(p) > 72,
+    upper: !/\p{Lu}/u.test(p),
+    lower: !/\p{Ll}/u.test(p),
+    digit: !/\p{Nd}/u.test(p),
+    special: !/[^\p{L}\p{N}]/u.test(p),
+    guessable: /passwor[dt]/i.test(p),
+    history: used.includes(p),
+  }).flatMap(([word, yes]) => (yes ? word : []));
+const weak = (words) => problem(422, "weak-password", "The password is too weak.", {}, words);
 
 /** Answers what belongs here, or undefined. body is the parsed JSON of a request that has one. */
 export function answerAdmin(a, req, url, body) {
@@ -115,9 +130,9 @@ export function answerAdmin(a, req, url, body) {
   // Five wrong guesses lock, whatever was guessed at.
   const wrong = (what, kind = "invalid-credentials") => {
     if (++a.failures >= 5) a.lockedUntil = Date.now() + 15 * 60_000;
-    return problem(401, kind, what);
+    return problem(mine ? 403 : 401, kind, what); // with a good session, only what was typed is wrong
   };
-  const locked = () => (a.lockedUntil > Date.now() ? problem(429, "", "Too many attempts.", { "Retry-After": String(Math.ceil((a.lockedUntil - Date.now()) / 1000)) }) : undefined);
+  const locked = () => (a.lockedUntil > Date.now() ? problem(429, "locked", "Too many attempts.", { "Retry-After": String(Math.ceil((a.lockedUntil - Date.now()) / 1000)) }) : undefined);
   const second = (code) => {
     if (code === a.totp) return true;
     const n = a.recovery.indexOf(code);
@@ -130,15 +145,15 @@ export function answerAdmin(a, req, url, body) {
   }
   switch (route) {
     case "GET /api/auth/status":
-      return ok({ setup_needed: a.password === undefined, authenticated: !!mine, secure: a.secure, status_open: a.statusOpen });
+      return ok({ available: a.available, setup_needed: a.available && a.password === undefined, authenticated: !!mine, secure: a.secure, status_open: a.statusOpen });
     case "GET /api/auth/password-requirements":
       return ok(requirements);
     case "POST /api/auth/setup":
       if (!a.secure) return problem(403, "https-required", "Use https.");
-      if (a.password !== undefined) return problem(409, "", "Already set up.");
+      if (a.password !== undefined) return problem(409, "exists", "This is there already.");
       if (locked()) return locked();
       if (body.code !== a.code) return wrong("That is not the setup code.");
-      if (weak(body.password)) return problem(422, "", "The password is too weak.");
+      if (lacks(body.password).length > 0) return weak(lacks(body.password));
       a.password = body.password;
       return signIn();
     case "POST /api/auth/login":
@@ -151,8 +166,8 @@ export function answerAdmin(a, req, url, body) {
       return signIn();
   }
   const admins = /^\/api\/(auth|audit|logs|certificates|services\/[^/]+\/restart)/;
-  if (!admins.test(path)) return !mine && !a.statusOpen ? problem(401, "", "Please sign in.") : undefined;
-  if (!mine) return problem(401, "", "Please sign in.");
+  if (!admins.test(path)) return !mine && !a.statusOpen ? problem(401, "unauthenticated", "Please sign in.") : undefined;
+  if (!mine) return problem(401, "unauthenticated", "Please sign in.");
   mine.last_used_at = iso(Date.now());
 
   switch (route) {
@@ -169,7 +184,7 @@ export function answerAdmin(a, req, url, body) {
     case "POST /api/auth/change-password":
       if (locked()) return locked();
       if (body.current_password !== a.password) return wrong("The present password is wrong.");
-      if (weak(body.new_password) || [a.password, ...a.used].includes(body.new_password)) return problem(422, "", "The password was used before.");
+      if (lacks(body.new_password, [a.password, ...a.used]).length > 0) return weak(lacks(body.new_password, [a.password, ...a.used]));
       a.used.push(a.password);
       a.password = body.new_password;
       a.changedAt = iso(Date.now());
@@ -182,7 +197,7 @@ export function answerAdmin(a, req, url, body) {
     case "POST /api/auth/totp/confirm":
       if (!a.enrolling || body.code !== a.enrolling) return wrong("The code is wrong.");
       a.totp = a.enrolling;
-      a.recovery = ["7QK2-M9XD", "PA4V-8T3W", "H5RN-2C6J", "Y8BE-4S1G", "F3DZ-6K9P", "T2WM-7V5X", "R9CJ-1H4N", "G6SY-3E8B", "X5PD-9F2K", "N4JC-8R7H"];
+      a.recovery = ["7QK2-M9XD-PA4V-8T3W", "H5RN-2C6J-Y8BE-4S1G", "F3DZ-6K9P-T2WM-7V5X", "R9CJ-1H4N-G6SY-3E8B", "X5PD-9F2K-N4JC-8R7H", "Q2VT-7B6M-C9XE-3K1D", "W8HN-5R4P-A7GS-0Z6Y", "M3JK-1D9F-V4TC-8Q2B", "E6XP-2N7W-H5RA-9G3S", "B0ZY-8C4K-J1MV-6T5D"];
       return ok({ recovery_codes: a.recovery });
     case "POST /api/auth/totp/disable":
       if (body.password !== a.password || !second(body.code)) return wrong("Password or code is wrong.");
@@ -193,19 +208,19 @@ export function answerAdmin(a, req, url, body) {
       const q = url.searchParams;
       const found = a.audit.filter(
         (e) =>
-          (!q.get("action") || e.action === q.get("action")) &&
+          (!q.get("action") || e.action === q.get("action") || e.action.startsWith(q.get("action") + ".")) &&
           (!q.get("result") || e.result === q.get("result")) &&
           (!q.get("since") || e.at >= q.get("since")) &&
           (!q.get("before") || e.id < Number(q.get("before"))),
       );
       const events = found.slice(0, Number(q.get("limit") ?? 50));
-      return ok({ events, ...(found.length > events.length ? { next: String(events.at(-1).id) } : {}) });
+      return ok({ events, ...(found.length > events.length ? { next: events.at(-1).id } : {}) });
     }
     case "GET /api/logs": {
       const before = url.searchParams.get("before");
       const found = chosen(a.logs, url).filter((e) => !before || Number(e.cursor.slice(1)) < Number(before.slice(1)));
-      const entries = found.slice(-Number(url.searchParams.get("lines") ?? 100));
-      return ok({ entries, ...(found.length > entries.length ? { next: entries[0].cursor } : {}) });
+      const entries = found.slice(-Number(url.searchParams.get("lines") ?? 100)).reverse(); // newest first
+      return ok({ entries, ...(found.length > entries.length ? { next: entries.at(-1).cursor } : {}) });
     }
     case "GET /api/logs/stream":
       return { stream: (res) => follow(a, url, res) };

@@ -53,15 +53,16 @@ export function sorted(entries: LogEntry[]): LogEntry[] {
 export type AuditResult = "success" | "refused" | "failed";
 
 export interface AuditEvent {
-  id: number | string;
+  id: number;
   at: string;
+  /** admin, console, or empty: nobody that the appliance knows. */
   actor: string;
   action: string;
-  subject: string;
-  address: string;
-  user_agent: string;
+  subject?: string;
+  address?: string;
+  user_agent?: string;
   result: AuditResult;
-  detail: unknown;
+  detail?: string;
 }
 
 export interface AuditFilter {
@@ -71,8 +72,8 @@ export interface AuditFilter {
 }
 
 export async function fetchAudit(filter: AuditFilter, before?: string): Promise<{ events: AuditEvent[]; next: string }> {
-  const page = await get<{ events: AuditEvent[] | null; next?: string | number }>("/api/audit" + query({ ...filter, before, limit: 50 }));
-  return { events: list(page.events), next: page.next === undefined || page.next === null ? "" : String(page.next) };
+  const page = await get<{ events: AuditEvent[] | null; next?: number }>("/api/audit" + query({ ...filter, before, limit: 50 }));
+  return { events: list(page.events), next: page.next ? String(page.next) : "" };
 }
 
 /** GET /api/certificates */

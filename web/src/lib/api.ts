@@ -27,14 +27,20 @@ export class ApiError extends Error {
   readonly kind: string;
   /** Seconds until asking again makes sense (Retry-After); 0 when nothing was said. */
   readonly wait: number;
+  /** What in particular is wrong: words for what a new password lacks. */
+  readonly faults: string[];
 
-  constructor(status: number, message: string, kind = "", wait = 0) {
+  constructor(status: number, message: string, kind = "", wait = 0, faults: string[] = []) {
     super(message);
     this.status = status;
     this.kind = kind;
     this.wait = wait;
+    this.faults = faults;
   }
 }
+
+// A Go slice without elements may arrive as null.
+export const list = <T>(items: T[] | null | undefined): T[] => items ?? [];
 
 /** Whatever was thrown, as an ApiError. */
 export const asApiError = (err: unknown): ApiError => (err instanceof ApiError ? err : new ApiError(0, String(err)));
@@ -57,7 +63,8 @@ async function ask(path: string, init: RequestInit = {}): Promise<unknown> {
   if (res.ok) return body;
   const kind = String(body?.type ?? "").replace(/^urn:arasul:problem:/, "");
   const wait = retryAfter(res.headers.get("Retry-After"), Date.now());
-  throw new ApiError(res.status, body?.detail ?? body?.title ?? res.statusText, kind === "about:blank" ? "" : kind, wait);
+  const faults = list<{ message?: string }>(body?.errors).map((e) => e.message ?? "");
+  throw new ApiError(res.status, body?.detail ?? body?.title ?? res.statusText, kind === "about:blank" ? "" : kind, wait, faults);
 }
 
 /** Asks for something that is there to be read. */
@@ -77,9 +84,6 @@ export const send = async <T = void>(method: "POST" | "DELETE", path: string, bo
     headers: { "Content-Type": "application/json" },
     ...(method === "POST" ? { body: JSON.stringify(body) } : {}),
   })) as T;
-
-// A Go slice without elements may arrive as null.
-export const list = <T>(items: T[] | null | undefined): T[] => items ?? [];
 
 export const fetchStatus = () => get<SystemStatus>("/api/system/status");
 

@@ -18,8 +18,9 @@ export interface Me {
 
 export interface SessionEntry {
   id: string;
-  address: string;
-  user_agent: string;
+  /** Absent on the machine itself. */
+  address?: string;
+  user_agent?: string;
   kind: "cookie" | "bearer";
   created_at: string;
   last_used_at: string;

@@ -5,6 +5,8 @@ import { asApiError, get, send, type ApiError } from "./api";
 
 /** GET /api/auth/status */
 export interface AuthStatus {
+  /** Signing in is possible now: the database is there. */
+  available: boolean;
   /** There is no admin yet. */
   setup_needed: boolean;
   authenticated: boolean;

@@ -2,7 +2,7 @@
 
 import type { ApiError } from "./api";
 
-export type Trouble = "wrong" | "signed-out" | "https" | "forbidden" | "gone" | "done" | "unfit" | "wait" | "away" | "silent" | "other";
+export type Trouble = "wrong" | "signed-out" | "https" | "forbidden" | "gone" | "done" | "unfit" | "weak" | "wait" | "away" | "silent" | "other";
 
 /** The word for a problem; its texts are in words.ts. */
 export function troubleOf(err: ApiError): Trouble {
@@ -11,6 +11,8 @@ export function troubleOf(err: ApiError): Trouble {
       return "wrong";
     case "https-required":
       return "https";
+    case "weak-password":
+      return "weak";
   }
   switch (err.status) {
     case 0:
