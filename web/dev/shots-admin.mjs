@@ -11,7 +11,6 @@ await mkdir(folder, { recursive: true });
 const browser = await launch();
 const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 
-// Each twice: light, German, on a phone; dark, English, on a desk.
 async function shot(name, path, { change = () => {}, act = async () => {}, admin = true } = {}) {
   if (!name.includes(only)) return;
   for (const [kind, options] of [
@@ -26,7 +25,7 @@ async function shot(name, path, { change = () => {}, act = async () => {}, admin
     const { page, context, complaints } = await open(browser, s.url, options);
     if (admin) await signIn(page, w);
     await page.goto(s.url + path);
-    await page.waitForTimeout(900);
+    await page.waitForTimeout(600);
     await act(page, s, w);
     await page.screenshot({ path: join(folder, `${name}-${kind}.png`), fullPage: true });
     if (complaints.length) console.log(name, kind, complaints);

@@ -247,6 +247,7 @@ const en = {
   restart: {
     title: (name: string) => `Restart: ${name}?`,
     lead: "It is away for a moment, and whatever uses it has to wait. The self-repair does it and writes it down.",
+    refused: "The self-repair does not restart this part now.",
     page: "This page may lose its connection for a few seconds; it comes back by itself.",
     submit: "Restart",
     done: "The self-repair has taken it over. How it goes is shown in the list of parts and under repairs.",
@@ -495,6 +496,7 @@ const de: Words = {
   restart: {
     title: (name) => `Neu starten: ${name}?`,
     lead: "Der Teil ist einen Augenblick weg, und was ihn braucht, muss warten. Die Selbstreparatur tut es und schreibt es auf.",
+    refused: "Die Selbstreparatur startet diesen Teil jetzt nicht neu.",
     page: "Diese Seite verliert vielleicht für einige Sekunden die Verbindung; sie kommt von selbst wieder.",
     submit: "Neu starten",
     done: "Die Selbstreparatur hat es übernommen. Wie es läuft, steht in der Liste der Teile und bei den Reparaturen.",
