@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { WebSocketServer } from "ws";
+import { adminWorld, answerAdmin } from "./admin.mjs";
 
 const dist = fileURLToPath(new URL("../dist", import.meta.url));
 const types = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
@@ -166,6 +167,7 @@ export function world() {
     broken: false, // every answer an error, no stream
     slow: false, // no answer at all
     shift: {}, // laid over every sample
+    admin: adminWorld(),
     status: { status: "OK", reasons: [], healing: false, hostname: "arasul", version: "0.1.0", uptime_seconds: 274_320 },
     services: ["postgres", "metrics", "healer", "dashboard", "proxy", "mdns"].map((n) => service(n, now - 274_000_000)),
     incidents: [
@@ -187,6 +189,14 @@ export function world() {
       incident("1", "proxy", now - 3 * 86_400_000, { fault: "oom-killed", detail: "killed by the kernel: out of memory" }),
     ],
   };
+}
+
+const trouble = (status) => ({ type: "about:blank", title: "A made-up problem", status, detail: "The healer does not answer." });
+
+async function bodyOf(req) {
+  const parts = [];
+  for await (const part of req) parts.push(part);
+  return parts.length > 0 ? JSON.parse(Buffer.concat(parts).toString()) : {};
 }
 
 /** Serves world on port (0: any). The result's push sends an event to all pages. */
@@ -216,27 +226,31 @@ export async function serve(world, port = 0) {
     "/api/metrics/history": (q) => ({ samples: world.empty ? [] : history(q.get("range")), timestamp: iso(Date.now()) }),
   };
 
+  const known = (url) => {
+    const answer = answers[url.pathname];
+    return answer ? { status: 200, body: answer(url.searchParams) } : { status: 404, body: trouble(404) };
+  };
+
   const server = createServer(async (req, res) => {
     const url = new URL(req.url, "http://localhost");
     res.setHeader("Content-Security-Policy", csp);
     res.setHeader("Cache-Control", "no-store");
     if (url.pathname.startsWith("/api/")) {
       if (world.slow) return;
-      const answer = world.broken ? undefined : answers[url.pathname];
-      res.statusCode = answer ? 200 : world.broken ? 503 : 404;
-      res.setHeader("Content-Type", answer ? "application/json" : "application/problem+json");
-      res.end(JSON.stringify(answer?.(url.searchParams) ?? { title: "A made-up problem", status: res.statusCode, detail: "The healer does not answer." }));
+      const said = world.broken ? { status: 503, body: trouble(503) } : (answerAdmin(world.admin, req, url, await bodyOf(req)) ?? known(url));
+      if (said.stream) return said.stream(res);
+      const type = said.text !== undefined ? "text/plain" : said.status < 400 ? "application/json" : "application/problem+json";
+      res.writeHead(said.status, { "Content-Type": type, ...said.headers });
+      res.end(said.text ?? (said.body && JSON.stringify(said.body)));
       return;
     }
+    if (url.pathname.startsWith("/ca.")) return res.end("made up");
     const path = normalize(url.pathname === "/" ? "/index.html" : url.pathname);
-    try {
-      const body = await readFile(join(dist, path));
-      res.setHeader("Content-Type", types[extname(path)] ?? "application/octet-stream");
-      res.end(body);
-    } catch {
-      res.statusCode = 404;
-      res.end();
-    }
+    const wantsPage = !path.startsWith("/assets/") && (req.headers.accept ?? "").includes("text/html");
+    const body = await readFile(join(dist, path)).catch(() => wantsPage && readFile(join(dist, "index.html")));
+    if (!body) return res.writeHead(404).end();
+    res.setHeader("Content-Type", types[extname(path)] ?? types[".html"]);
+    res.end(body);
   });
 
   const connections = new Set();
@@ -244,7 +258,7 @@ export async function serve(world, port = 0) {
   const sockets = new WebSocketServer({ noServer: true });
   server.on("upgrade", (req, socket, head) => {
     if (world.slow) return;
-    if (world.broken) return socket.destroy();
+    if (world.broken || !world.admin.statusOpen) return socket.destroy();
     sockets.handleUpgrade(req, socket, head, (ws) => {
       ws.send(JSON.stringify({ type: "status", status: status() }));
       if (!world.empty) ws.send(JSON.stringify({ type: "sample", sample: sampleAt(Date.now(), world.shift) }));

@@ -23,32 +23,74 @@ const PATIENCE = 10_000;
 export class ApiError extends Error {
   /** HTTP status; 0 when there was no answer at all. */
   readonly status: number;
+  /** What kind of problem, "totp-required" for one; "" when the status says it all. */
+  readonly kind: string;
+  /** Seconds until asking again makes sense (Retry-After); 0 when nothing was said. */
+  readonly wait: number;
+  /** What in particular is wrong: words for what a new password lacks. */
+  readonly faults: string[];
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, kind = "", wait = 0, faults: string[] = []) {
     super(message);
     this.status = status;
+    this.kind = kind;
+    this.wait = wait;
+    this.faults = faults;
   }
 }
 
-async function get<T>(path: string): Promise<T> {
+// A Go slice without elements may arrive as null.
+export const list = <T>(items: T[] | null | undefined): T[] => items ?? [];
+
+/** Whatever was thrown, as an ApiError. */
+export const asApiError = (err: unknown): ApiError => (err instanceof ApiError ? err : new ApiError(0, String(err)));
+
+/** The seconds that a Retry-After header asks for: a number or a date, never below zero. */
+export function retryAfter(header: string | null, now: number): number {
+  if (!header) return 0;
+  const seconds = /^\d+$/.test(header) ? Number(header) : (Date.parse(header) - now) / 1000;
+  return Number.isFinite(seconds) ? Math.max(0, Math.ceil(seconds)) : 0;
+}
+
+async function ask(path: string, init: RequestInit = {}): Promise<unknown> {
   let res: Response;
   try {
-    res = await fetch(path, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(PATIENCE) });
+    res = await fetch(path, { ...init, headers: { Accept: "application/json", ...init.headers }, signal: AbortSignal.timeout(PATIENCE) });
   } catch (err) {
     throw new ApiError(0, String(err));
   }
   const body = await res.json().catch(() => undefined);
-  if (!res.ok) throw new ApiError(res.status, body?.detail ?? body?.title ?? res.statusText);
-  if (body === undefined) throw new ApiError(res.status, "the answer is not JSON");
+  if (res.ok) return body;
+  const kind = String(body?.type ?? "").replace(/^urn:arasul:problem:/, "");
+  const wait = retryAfter(res.headers.get("Retry-After"), Date.now());
+  const faults = list<{ message?: string }>(body?.errors).map((e) => e.message ?? "");
+  throw new ApiError(res.status, body?.detail ?? body?.title ?? res.statusText, kind === "about:blank" ? "" : kind, wait, faults);
+}
+
+/** Asks for something that is there to be read. */
+export async function get<T>(path: string): Promise<T> {
+  const body = await ask(path);
+  if (body === undefined) throw new ApiError(200, "the answer is not JSON");
   return body as T;
 }
 
-// A Go slice without elements may arrive as null.
-const list = <T>(items: T[] | null | undefined): T[] => items ?? [];
+/**
+ * Asks for a change. The session is a cookie that this page cannot see; the
+ * content type is what a form of another site could not send.
+ */
+export const send = async <T = void>(method: "POST" | "DELETE", path: string, body: object = {}): Promise<T> =>
+  (await ask(path, {
+    method,
+    headers: { "Content-Type": "application/json" },
+    ...(method === "POST" ? { body: JSON.stringify(body) } : {}),
+  })) as T;
 
 export const fetchStatus = () => get<SystemStatus>("/api/system/status");
 
 export const fetchServices = async () => list((await get<Schemas["ServiceList"]>("/api/services")).services);
+
+/** Asks the healer to restart a service; it says how that goes by an incident. */
+export const restartService = (name: string) => send("POST", `/api/services/${encodeURIComponent(name)}/restart`);
 
 export const fetchHistory = async (range: Range) =>
   list((await get<Schemas["SampleList"]>("/api/metrics/history?range=" + range)).samples);

@@ -4,12 +4,13 @@
 // It holds and merges; it does not decide what that means (overall.ts, story.ts).
 
 import {
-  ApiError,
+  asApiError,
   dialLive,
   fetchHistory,
   fetchIncidents,
   fetchServices,
   fetchStatus,
+  type ApiError,
   type Incident,
   type IncidentFilter,
   type IncidentPage,
@@ -134,7 +135,7 @@ export class Appliance {
       delete this.errors[part];
       this.heardAt = Date.now();
     } catch (err) {
-      this.errors[part] = err instanceof ApiError ? err : new ApiError(0, String(err));
+      this.errors[part] = asApiError(err);
     }
   }
 

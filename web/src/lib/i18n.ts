@@ -1,4 +1,5 @@
-// Every word of the page, in English and German.
+// Every word of the first view, in English and German; words.ts has those of the
+// views behind the login.
 //
 // English defines the shape; German that lacks a word does not compile. Dates
 // and numbers are format.ts; which language is in use is settings.svelte.ts.
@@ -18,6 +19,23 @@ const en = {
   retry: "Try again",
   more: "Show older",
   none: "–",
+  account: {
+    signIn: "Sign in",
+    setUp: "Set up",
+    menu: "Account",
+    status: "Overview",
+    account: "Account and sessions",
+    logs: "Logs",
+    audit: "Audit",
+    certificates: "Trust this device",
+    api: "API",
+    signOut: "Sign out",
+    failed: "Signing out did not work.",
+    unset: "Nobody has set up this appliance yet: whoever holds the setup code can become its owner.",
+    needed: "Please sign in to see this.",
+    unknown: "The appliance does not say whether you are signed in.",
+  },
+  stale: "This part of the page could not be loaded.",
   overall: {
     loading: "Looking around…",
     ok: "Everything is running",
@@ -138,6 +156,8 @@ const en = {
     unknown: "unknown",
     since: (time: string) => `since ${time}`,
     restarts: (n: number) => (n === 1 ? "1 restart" : `${n} restarts`),
+    restart: "Restart",
+    restartOf: (name: string) => `Restart: ${name}`,
   },
   incidents: {
     title: "What the appliance repaired",
@@ -336,6 +356,23 @@ const de: Messages = {
   retry: "Erneut versuchen",
   more: "Ältere anzeigen",
   none: "–",
+  account: {
+    signIn: "Anmelden",
+    setUp: "Einrichten",
+    menu: "Konto",
+    status: "Übersicht",
+    account: "Konto und Sitzungen",
+    logs: "Protokolle",
+    audit: "Zugriffe und Änderungen",
+    certificates: "Dem Gerät vertrauen",
+    api: "API",
+    signOut: "Abmelden",
+    failed: "Das Abmelden hat nicht geklappt.",
+    unset: "Dieses Gerät ist noch nicht eingerichtet: Wer den Einrichtungscode hat, kann sein Besitzer werden.",
+    needed: "Bitte melden Sie sich an, um das zu sehen.",
+    unknown: "Das Gerät sagt nicht, ob Sie angemeldet sind.",
+  },
+  stale: "Dieser Teil der Seite konnte nicht geladen werden.",
   overall: {
     loading: "Einen Moment…",
     ok: "Alles läuft",
@@ -456,6 +493,8 @@ const de: Messages = {
     unknown: "unbekannt",
     since: (time) => `seit ${time}`,
     restarts: (n) => (n === 1 ? "1 Neustart" : `${n} Neustarts`),
+    restart: "Neu starten",
+    restartOf: (name) => `Neu starten: ${name}`,
   },
   incidents: {
     title: "Was das Gerät repariert hat",

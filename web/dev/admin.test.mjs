@@ -1,0 +1,309 @@
+// What is behind the login, built and in a real browser: axe-core finds nothing
+// in any view, and a person gets in, around and out by keyboard and mouse.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { log } from "./admin.mjs";
+import { faultless, launch, sticksOut, visitAt } from "./browser.mjs";
+
+let browser;
+before(async () => (browser = await launch()));
+after(() => browser.close());
+const visit = (path, change, options, act) => visitAt(browser, path, change, options, act);
+
+const unset = (w) => (w.admin.password = undefined);
+const factor = (w) => Object.assign(w.admin, { totp: "123456", recovery: ["7QK2-M9XD-PA4V-8T3W", "H5RN-2C6J-Y8BE-4S1G"] });
+const submit = (page) => page.locator("form button.primary").click();
+const enter = async (page, password) => {
+  await page.locator("[name=current-password]").first().fill(password);
+  await submit(page);
+};
+const guess = async (page) => {
+  await enter(page, "wrong");
+  await page.getByRole("alert").locator("p").waitFor();
+};
+const turnOn = async (page, w) => {
+  await page.getByRole("button", { name: /^(Turn on|Einschalten)$/ }).click();
+  await page.locator("form [name=current-password]").nth(1).fill(w.admin.password);
+  await page.getByRole("button", { name: /^(Turn on|Einschalten)$/ }).click();
+  await page.locator("[name=totp]").fill("123456");
+};
+const codes = async (page, w) => {
+  await turnOn(page, w);
+  await page.getByRole("button", { name: /^(Turn on|Einschalten)$/ }).click();
+  await page.locator("li code").first().waitFor();
+};
+
+// Refusals are what some of these are about; the browser notes each.
+const refusal = (c) => /status of (401|403|409|422|429|503)/.test(c);
+
+// Name, path, whether somebody is signed in, what is changed, what is done.
+const looks = [
+  ["login", "login", false, () => {}],
+  ["wrong password", "login", false, () => {}, guess],
+  ["locked", "login", false, (w) => (w.admin.lockedUntil = Date.now() + 872_000), guess],
+  ["second factor", "?next=/n8n/", false, factor, (page, w) => enter(page, w.admin.password)],
+  ["over http", "login", false, (w) => (w.admin.secure = false)],
+  ["database away", "login", false, (w) => (w.admin.available = false)],
+  ["first login", "login", false, unset, (page) => page.locator("[name=new-password]").fill("Horse7")],
+  ["not set up", "", false, unset],
+  ["menu", "", true, () => {}, (page) => page.getByRole("button", { name: /^(Account|Konto)$/ }).click()],
+  ["restart", "", true, () => {}, (page) => page.getByRole("button", { name: /(Restart|Neu starten): / }).first().click()],
+  ["account", "account", true, factor],
+  ["turning a second factor on", "account", true, () => {}, turnOn],
+  ["recovery codes", "account", true, () => {}, codes],
+  ["certificates", "certificates", true, () => {}],
+  ["certificates, not signed in", "certificates", false, () => {}],
+  ["no certificate yet", "certificates", true, (w) => Object.assign(w.admin.certificates, { ca: null, certificate: null, ready: false })],
+  ["logs", "logs", true, () => {}],
+  ["no logs", "logs", true, (w) => (w.admin.logs = [])],
+  ["audit", "audit", true, () => {}],
+  ["no audit", "audit", true, (w) => (w.admin.audit = [])],
+  ["sign in first", "audit", false, () => {}],
+  ["audit failed", "audit", true, () => {}, async (page, w) => {
+    w.broken = true;
+    await page.locator("select").nth(1).selectOption("failed");
+    await page.locator(".notice").waitFor();
+  }],
+];
+const variants = [
+  { colorScheme: "light", locale: "en-GB" },
+  { colorScheme: "dark", locale: "de-DE", viewport: { width: 320, height: 720 } },
+];
+for (const [name, path, admin, change, act = async () => {}] of looks) {
+  for (const options of variants) {
+    test(`${name}, ${options.colorScheme}, ${options.locale}`, () =>
+      visit(path, change, { ...options, admin }, async (page, s, w, complaints) => {
+        await page.waitForTimeout(400);
+        await act(page, w);
+        await page.waitForTimeout(300);
+        await faultless(page, complaints, refusal);
+        assert.deepEqual(await sticksOut(page), []);
+      }));
+  }
+}
+
+// Proves AUTH-2: the way in, by keyboard, without a default password.
+test("the first login takes the code however it is typed, says what a password lacks, and leads in", () =>
+  visit("", unset, {}, async (page, s, w) => {
+    await page.getByRole("link", { name: "Set up" }).first().click();
+    await page.locator("[name=setup-code]").waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.getAttribute("name")), "setup-code");
+    await page.keyboard.type("k7qm 2x9d pa4v");
+    await page.keyboard.press("Tab");
+    await page.keyboard.type("short");
+    await page.keyboard.press("Enter");
+    await page.getByText("does not yet have everything").waitFor();
+    assert.equal(w.admin.password, undefined);
+    assert.match(await page.locator("li", { hasText: "at least 12" }).textContent(), /still missing/);
+    await page.locator("[name=new-password]").fill("My-Password-2026");
+    await submit(page);
+    await page.getByText("words that are tried first").waitFor();
+    await page.locator("[name=new-password]").fill("Correct-Horse-8");
+    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "Account" }).waitFor();
+    assert.equal(w.admin.password, "Correct-Horse-8");
+    assert.equal(await page.evaluate(() => document.cookie + JSON.stringify({ ...localStorage, ...sessionStorage })), "{}");
+  }));
+
+test("a wrong setup code is told apart from a wrong password", () =>
+  visit("login", unset, {}, async (page) => {
+    await page.locator("[name=setup-code]").fill("0000-0000-0000");
+    await page.locator("[name=new-password]").fill("Correct-Horse-8");
+    await submit(page);
+    await page.getByText("not the setup code").waitFor();
+  }));
+
+test("who was sent to the login goes on to where he wanted", () =>
+  visit("?next=%2Flogs", () => {}, {}, async (page, s, w) => {
+    await enter(page, w.admin.password);
+    await page.locator(".lines").waitFor();
+    assert.equal(new URL(page.url()).pathname, "/logs");
+  }));
+
+// Proves AUTH-4.
+for (const evil of ["https://evil.example/", "//evil.example/", "/\\evil.example/", "/.//evil.example/", "/%09/evil.example/", "javascript:alert(1)"]) {
+  test(`and never to ${evil}`, () =>
+    visit("login?next=" + encodeURIComponent(evil), () => {}, {}, async (page, s, w) => {
+      await enter(page, w.admin.password);
+      await page.getByRole("button", { name: "Account" }).waitFor();
+      assert.equal(new URL(page.url()).origin + "/", s.url);
+    }));
+}
+
+// Proves AUTH-1: five wrong guesses, and how long it takes is told.
+test("five wrong passwords mean to wait, and the wait is counted down", () =>
+  visit("login", () => {}, {}, async (page, s, w) => {
+    for (let n = 0; n < 5; n++) {
+      const answered = page.waitForResponse(/auth\/login/);
+      await enter(page, "wrong");
+      await answered;
+    }
+    await enter(page, w.admin.password);
+    await page.getByText("Too many attempts").waitFor();
+    await page.getByText("sudo arasul user unlock").waitFor();
+    const button = page.locator("form button.primary");
+    const first = await button.textContent();
+    assert.match(first, /Try again in (14|15)\s*min/);
+    await page.waitForFunction((text) => document.querySelector("form button.primary").textContent !== text, first);
+    assert.equal(await button.getAttribute("aria-disabled"), "true");
+    const asked = [];
+    page.on("request", (r) => asked.push(r.url()));
+    await button.click({ force: true }); // as a person would
+    assert.deepEqual(asked.filter((url) => url.includes("login")), []);
+  }));
+
+test("the second factor is turned on with a picture, asked for, and replaced by a recovery code once", () =>
+  visit("account", () => {}, { admin: true }, async (page, s, w) => {
+    await codes(page, w);
+    const recovery = await page.locator("li code").first().textContent();
+    await page.getByRole("button", { name: "I have written them down" }).click();
+    await page.getByText("10 recovery codes are left").waitFor();
+    await page.getByRole("button", { name: "Account" }).click();
+    await page.getByRole("button", { name: "Sign out", exact: true }).first().click();
+    await page.getByRole("link", { name: "Sign in" }).click();
+    await enter(page, w.admin.password);
+    await page.getByLabel("Code").fill("000000");
+    await submit(page);
+    await page.getByText("That code does not fit").waitFor();
+    await page.getByRole("button", { name: "I do not have the app" }).click();
+    await page.getByLabel("Recovery code").fill(recovery);
+    await submit(page);
+    await page.getByRole("button", { name: "Account" }).waitFor();
+    assert.equal(w.admin.recovery.length, 9);
+  }));
+
+test("a new password ends the other sessions; one of the last is refused", () =>
+  visit("account", (w) => w.admin.used.push("Correct-Horse-6"), { admin: true }, async (page, s, w) => {
+    assert.equal(w.admin.sessions.size, 4);
+    const change = async (current, next) => {
+      await page.getByLabel("Present password").fill(current);
+      await page.getByLabel("New password").fill(next);
+      await page.getByRole("button", { name: "Change password" }).click();
+    };
+    await change("wrong", "Correct-Horse-8");
+    await page.getByText("The present password is not right").waitFor();
+    await change(w.admin.password, "Correct-Horse-6");
+    await page.getByText("It was used before").waitFor();
+    await change(w.admin.password, "Correct-Horse-8");
+    await page.getByText("All other devices were signed out").waitFor();
+    await page.getByText("Nobody else is signed in").waitFor();
+    assert.equal(w.admin.sessions.size, 1);
+  }));
+
+// Proves AUTH-2.
+test("one session is ended, then the others, then all", () =>
+  visit("account", () => {}, { admin: true }, async (page, s, w) => {
+    await page.locator("li", { hasText: "this device" }).waitFor();
+    await page.getByRole("button", { name: "Sign out Safari, iPhone, 192.168.1.57" }).click();
+    await page.getByText("Safari, iPhone").waitFor({ state: "detached" });
+    assert.deepEqual([...w.admin.sessions.keys()].slice(0, -1), ["s-laptop", "s-script"]);
+    await page.getByRole("button", { name: "Sign out all others" }).click();
+    await page.getByText("Nobody else is signed in").waitFor();
+    await page.getByRole("button", { name: "Sign out everywhere" }).click();
+    await page.getByRole("link", { name: "Sign in" }).waitFor();
+    assert.equal(w.admin.sessions.size, 0);
+  }));
+
+test("a session that was ended elsewhere leads to the login and back", () =>
+  visit("audit", () => {}, { admin: true }, async (page, s, w) => {
+    await page.locator("tbody tr").first().waitFor();
+    w.admin.sessions.clear();
+    await page.getByLabel("Result").selectOption("refused");
+    await page.getByRole("link", { name: "Sign in" }).last().click();
+    await enter(page, w.admin.password);
+    await page.locator("tbody tr").first().waitFor();
+    assert.equal(new URL(page.url()).pathname, "/audit");
+  }));
+
+test("logs are chosen, followed, and older ones fetched", () =>
+  visit("logs", () => {}, { admin: true }, async (page, s, w) => {
+    await page.locator(".lines li").first().waitFor();
+    assert.equal(await page.locator(".lines li").count(), 200);
+    await page.getByRole("button", { name: "Show older" }).click();
+    await page.waitForFunction(() => document.querySelectorAll(".lines li").length === 400);
+    await page.getByLabel("At least").selectOption({ label: "Errors" });
+    await page.waitForFunction(() => document.querySelectorAll(".lines li").length === 84);
+    await page.getByRole("button", { name: "Follow" }).click();
+    await page.getByText("New lines appear").waitFor();
+    while (w.admin.followers.size === 0) await page.waitForTimeout(20);
+    log(w.admin, "arasul-n8n.service", "info", "not grave enough");
+    log(w.admin, "arasul-n8n.service", "err", "<img src=x onerror=alert(1)> and a line");
+    await page.getByText("<img src=x onerror=alert(1)> and a line").waitFor();
+    assert.equal(await page.getByText("not grave enough").count(), 0);
+    const download = page.waitForEvent("download");
+    await page.getByRole("link", { name: "Download" }).click();
+    assert.equal((await download).suggestedFilename(), "arasul.log");
+  }));
+
+test("the audit is filtered and paged", () =>
+  visit("audit", () => {}, { admin: true }, async (page) => {
+    const rows = page.locator("tbody tr");
+    await rows.first().waitFor();
+    assert.equal(await rows.count(), 50);
+    for (const want of [100, 120]) {
+      await page.getByRole("button", { name: "Show older" }).click();
+      await page.waitForFunction((n) => document.querySelectorAll("tbody tr").length === n, want);
+    }
+    await page.getByLabel("Action").selectOption({ label: "Restart a part" });
+    await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 20);
+    assert.match(await rows.first().textContent(), /Restart a part.*arasul-n8n\.service.*done.*admin/s);
+    await page.getByLabel("Result").selectOption({ label: "failed" });
+    await page.getByText("Nothing matches this choice").waitFor();
+  }));
+
+test("a part is restarted only after a second word, and a refusal is told", () =>
+  visit("", () => {}, { admin: true }, async (page, s, w) => {
+    const button = page.getByRole("button", { name: "Restart: Measurements" });
+    await button.click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByText("Restart: Measurements?").waitFor();
+    await page.keyboard.press("Escape");
+    await dialog.waitFor({ state: "detached" });
+    assert.deepEqual(w.admin.restarts, []);
+    w.admin.restartFails = true;
+    await button.click();
+    await dialog.getByRole("button", { name: "Restart" }).click();
+    await dialog.getByText("does not restart this part now").waitFor();
+    w.admin.restartFails = false;
+    await dialog.getByRole("button", { name: "Restart" }).click();
+    await dialog.getByText("has taken it over").waitFor();
+    assert.deepEqual(w.admin.restarts, ["metrics"]);
+    await page.keyboard.press("Enter"); // the focus is on Close
+    await dialog.waitFor({ state: "detached" });
+  }));
+
+// Proves AUTH-6.
+test("without a login there is the overview where it is open, and the login where it is not", () =>
+  visit("", () => {}, {}, async (page, s, w) => {
+    await page.getByText("Everything is running").first().waitFor();
+    assert.equal(await page.getByRole("button", { name: /Restart/ }).count(), 0);
+    w.admin.statusOpen = false;
+    await page.reload();
+    await enter(page, w.admin.password);
+    await page.getByText("Everything is running").first().waitFor();
+  }));
+
+test("over http there is no password field, but a way to https", () =>
+  visit("login?next=/n8n/", (w) => (w.admin.secure = false), {}, async (page) => {
+    const link = page.getByRole("link", { name: "Go on encrypted" });
+    assert.equal(await link.getAttribute("href"), "https://127.0.0.1/login?next=%2Fn8n%2F");
+    assert.equal(await page.locator("input").count(), 0);
+  }));
+
+test("the menu opens, closes and leads on by keyboard, and Back comes back", () =>
+  visit("", () => {}, { admin: true }, async (page) => {
+    const menu = page.getByRole("button", { name: "Account" });
+    await menu.focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("link", { name: "Logs" }).waitFor();
+    await page.keyboard.press("Escape");
+    assert.equal(await menu.getAttribute("aria-expanded"), "false");
+    assert.equal(await menu.evaluate((e) => e === document.activeElement), true);
+    for (const key of ["Enter", "Tab", "Tab", "Tab", "Enter"]) await page.keyboard.press(key);
+    await page.locator(".lines").waitFor();
+    assert.equal(await page.title(), "Logs – Arasul");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "content");
+    await page.goBack();
+    await page.getByText("Everything is running").first().waitFor();
+  }));
