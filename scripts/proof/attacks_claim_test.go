@@ -94,7 +94,7 @@ func theConsoleFromOutside(t *testing.T, b *bed) {
 // theConsoleAsAnotherUser is a daemon of ours that was taken over, on the machine.
 func theConsoleAsAnotherUser(t *testing.T, b *bed) {
 	ask := func(user, path string, args ...string) string {
-		command := []string{"setpriv", "--reuid=" + user, "--regid=" + user, "--init-groups", "curl", "--silent", "--max-time", "5",
+		command := []string{"runuser", "-u", user, "--", "curl", "--silent", "--max-time", "5",
 			"--output", "/dev/null", "--write-out", "%{http_code}", "--unix-socket", "/run/arasul/dashboard.sock", "http://dashboard" + path}
 		out, _, _ := b.try(append(command, args...)...)
 		return out // 000: it cannot even connect
@@ -185,11 +185,12 @@ func theLocalNetworkWithoutALogin(t *testing.T, b *bed) {
 	}
 	for _, path := range []string{
 		"/api/auth/me", "/api/auth/sessions", "/api/audit", "/api/logs", "/api/logs/stream", "/api/logs/download",
-		"/api/docs", "/api/certificates", "/api/system/network", "/api/database/health",
-		"/n8n/", "/n8n/rest/settings", "/n8n/metrics", "/minio/", "/models/api/tags", "/embeddings/api/tags",
+		"/api/docs", "/api/system/network", "/api/database/health",
+		"/n8n/", "/n8n/rest/settings", "/minio/", "/models/api/tags", "/embeddings/api/tags",
 	} {
 		b.neighbour().want(http.StatusUnauthorized, "GET", path, nil)
 	}
+	b.neighbour().want(http.StatusNotFound, "GET", "/n8n/metrics", nil)
 	for _, change := range [][2]string{
 		{"POST", "/api/services/metrics/restart"}, {"POST", "/api/auth/logout-all"}, {"POST", "/api/auth/change-password"},
 		{"DELETE", "/api/auth/sessions/1"}, {"POST", "/api/auth/totp/enroll"}, {"DELETE", "/models/api/delete"}, {"POST", "/models/api/pull"},
