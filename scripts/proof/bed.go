@@ -25,6 +25,7 @@ type bed struct {
 	script string // scripts/machine or scripts/box
 	name   string
 	addr   string // http://…/, as up printed it
+	web    string // https://…, without a slash at its end
 }
 
 // up boots a bed and takes it down when the test ends. Args go to up.
@@ -39,9 +40,19 @@ func up(t testing.TB, script, name string, args ...string) *bed {
 func boot(t testing.TB, script, name string, args ...string) *bed {
 	t.Helper()
 	b := &bed{t: t, script: filepath.Join("..", script), name: name}
-	lines := strings.Fields(b.do("up", args...))
-	if len(lines) > 0 {
-		b.addr = lines[len(lines)-1]
+	for _, word := range strings.Fields(b.do("up", args...)) {
+		switch {
+		case strings.HasPrefix(word, "https://"):
+			b.web = strings.TrimSuffix(word, "/")
+		case strings.HasPrefix(word, "http://"):
+			b.addr = word
+		}
+	}
+	if b.web == "" { // a machine has an address of its own, with both ports
+		b.web = "https://" + strings.TrimSuffix(strings.TrimPrefix(b.addr, "http://"), "/")
+	}
+	if script == "machine" { // where dialFrom says to come from
+		b.sh("ip route replace local 10.99.0.0/16 dev lo; ip route replace local 198.18.0.0/15 dev lo")
 	}
 	return b
 }

@@ -170,6 +170,7 @@ func TestNeighbourOpensThePageByName(t *testing.T) {
 
 	dom, errOut, code := run(t, nil, 2*time.Minute, b.script, "lan", "--name", b.name, "--",
 		"chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--lang=en",
+		"--ignore-certificate-errors", // TestNeighbourTrustsTheBoxAndLogsIn is about those
 		"--user-data-dir="+t.TempDir(), "--virtual-time-budget=20000", "--dump-dom", "http://arasul.local/")
 	if code != 0 {
 		t.Fatalf("chromium: exit status %d\n%s", code, errOut)
@@ -182,7 +183,7 @@ func TestNeighbourOpensThePageByName(t *testing.T) {
 }
 
 // shots is where the pictures go, for people to look at.
-func shots(t *testing.T) string {
+func shots(t testing.TB) string {
 	t.Helper()
 	dir, err := filepath.Abs("../../build/proof")
 	if err != nil {

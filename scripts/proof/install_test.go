@@ -22,7 +22,7 @@ var fresh = share("machine", "t-fresh")
 // Proves PKG-1: one command, and everything runs.
 func TestInstallStartsEverything(t *testing.T) {
 	b := fresh.take(t)
-	for _, unit := range append([]string{"arasul.target", "arasul-dashboard.socket", "arasul-proxy.socket", "arasul.slice", "arasul-core.slice"}, daemons...) {
+	for _, unit := range append([]string{"arasul.target", "arasul-dashboard.socket", "arasul-proxy.socket", "arasul-proxy-tls.socket", "arasul.slice", "arasul-core.slice"}, daemons...) {
 		if got := b.property(unit, "ActiveState"); got != "active" {
 			t.Errorf("%s is %s, want active", unit, got)
 		}
@@ -41,7 +41,7 @@ func TestInstallStartsEverything(t *testing.T) {
 // Proves PKG-1: a working dashboard, at the address that was printed.
 func TestInstalledPageIsServedAndAllIsWell(t *testing.T) {
 	b := fresh.take(t)
-	resp, err := http.Get(b.addr)
+	resp, err := b.client(false).Get(b.addr) // and on to TLS
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package proof
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -108,7 +110,7 @@ func (b *bed) started(unit string) int {
 
 func (b *bed) socketInodes() []string {
 	b.t.Helper()
-	return strings.Fields(b.sh(`ss -Hltne 'sport = :80' | grep -o 'ino:[0-9]*'
+	return strings.Fields(b.sh(`ss -Hltne '( sport = :80 or sport = :443 )' | grep -o 'ino:[0-9]*'
 		awk '$4 == "00010000" && $8 ~ /^\/run\/arasul\/[a-z]+\.sock$/ { print $8 ":" $7 }' /proc/net/unix | sort`)) // the flag says: listening
 }
 
@@ -135,6 +137,7 @@ type visitors struct {
 	mu       sync.Mutex
 	requests int
 	dropped  int
+	refused  int // connections
 	failures []string
 }
 
@@ -142,13 +145,13 @@ func (b *bed) visit() *visitors {
 	ctx, leave := context.WithCancel(context.Background())
 	v := &visitors{leave: leave}
 	for n := range 4 {
-		client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: n%2 == 0}}
-		path := []string{"api/system/status", "", "api/services", "health"}[n]
+		client := b.client(n%2 == 1)
+		path := []string{"/api/system/status", "/", "/api/services", "/health"}[n]
 		v.wg.Go(func() {
 			defer client.CloseIdleConnections()
 			for ctx.Err() == nil {
-				v.ask(client, b.addr+path)
-				time.Sleep(5 * time.Millisecond) // two processors also do the upgrade
+				v.ask(client, b.web+path)
+				time.Sleep(25 * time.Millisecond) // two processors also do the upgrade, and one neighbour may not ask more
 			}
 		})
 	}
@@ -167,6 +170,9 @@ func (v *visitors) ask(client *http.Client, url string) {
 	v.requests++
 	if first != nil {
 		v.dropped++
+	}
+	if errors.Is(first, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNREFUSED) {
+		v.refused++
 	}
 	switch {
 	case err != nil:
@@ -187,6 +193,12 @@ func fetch(client *http.Client, url string) (status int, size int64, err error) 
 	defer resp.Body.Close()
 	size, err = io.Copy(io.Discard, resp.Body)
 	return resp.StatusCode, size, err
+}
+
+func (v *visitors) count() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.requests
 }
 
 func (v *visitors) stop() {
@@ -212,7 +224,7 @@ func TestUpgradeFailsNoRequestAndKeepsEditedConfiguration(t *testing.T) {
 	t.Cleanup(b.set("interval", `"2s"`))
 	edited := b.run("cat", "/etc/arasul/arasul.toml")
 	base, pids, inodes := b.version(), b.mainPIDs(), b.socketInodes()
-	if len(inodes) != 3 {
+	if len(inodes) != 4 {
 		t.Fatalf("listening sockets: %v", inodes)
 	}
 	stored, until := b.aSampleOrTwo()
@@ -302,8 +314,10 @@ func TestRemoveKeepsDataAndReinstallFindsIt(t *testing.T) {
 	b := takeVeteran(t)
 	stored, until := b.aSampleOrTwo()
 	b.apt("remove", "arasul")
-	if _, err := http.Get(b.addr); err == nil {
-		t.Error("something still answers on port 80")
+	for _, address := range []string{b.addr, b.web} {
+		if _, err := b.client(false).Get(address); err == nil {
+			t.Errorf("something still answers at %s", address)
+		}
 	}
 	if left := b.sh("ps -eo args= | grep [/]usr/lib/arasul || true"); left != "" {
 		t.Errorf("still running:\n%s", left)

@@ -86,12 +86,16 @@ func (i incident) String() string {
 
 // get asks the API as a browser in the owner's network does.
 func (b *bed) get(path string, answer any) error {
-	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Get(strings.TrimSuffix(b.addr, "/") + path)
+	client := b.client(false)
+	client.Timeout = 5 * time.Second
+	resp, err := client.Get(b.web + path)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusTooManyRequests { // the box takes us for one neighbour
+		time.Sleep(time.Second)
+	}
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", path, resp.Status)
 	}
@@ -239,10 +243,12 @@ type live struct {
 func (b *bed) listen() *live {
 	b.t.Helper()
 	l := &live{t: b.t}
+	client := b.client(true)
+	client.Timeout = 0 // it would cut the stream
 	eventually(b.t, 20*time.Second, func() (err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		l.conn, _, err = websocket.Dial(ctx, strings.TrimSuffix(b.addr, "/")+"/api/metrics/live-stream", nil)
+		l.conn, _, err = websocket.Dial(ctx, b.web+"/api/metrics/live-stream", &websocket.DialOptions{HTTPClient: client})
 		return err
 	})
 	l.conn.SetReadLimit(1 << 20)

@@ -74,7 +74,12 @@ func (s *shared) take(t *testing.T) *bed {
 	if s.bed == nil {
 		s.bed = boot(t, s.script, s.name, "--deb", deb(t))
 	}
-	b := *s.bed
-	b.t = t
-	return &b
+	return s.bed.of(t)
+}
+
+// of is the same bed for another test.
+func (b *bed) of(t *testing.T) *bed {
+	other := *b
+	other.t = t
+	return &other
 }

@@ -21,7 +21,7 @@ func TestProbesSeeTheRealApplicationsWellAndHung(t *testing.T) {
 	b.withApps("llm", "embeddings", "n8n", "minio")
 	for _, a := range apps {
 		t.Run(a.name, func(t *testing.T) {
-			b := &bed{t, b.script, b.name, b.addr}
+			b := b.of(t)
 			b.is(a, "up", "")
 			b.kill(a.unit(), "STOP")
 			limit := map[string]float64{"n8n": 2, "minio": 1}[a.name]
