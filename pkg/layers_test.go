@@ -23,8 +23,8 @@ var layers = []struct {
 	may      []string
 }{
 	{"words", []string{"api", "atomicfile", "config", "spool", "stream", "version"}, nil},
-	{"edges", []string{"bus", "client", "daemon", "disk", "host", "jetson", "kernel", "mdns", "nvml", "ollama", "probe", "systemd", "usb"}, []string{"words"}},
-	{"decisions", []string{"gpu", "heal", "metrics", "proxy"}, []string{"words"}},
+	{"edges", []string{"bus", "client", "daemon", "disk", "host", "jetson", "journal", "kernel", "mdns", "nvml", "ollama", "probe", "systemd", "usb"}, []string{"words"}},
+	{"decisions", []string{"gpu", "heal", "logs", "metrics", "proxy"}, []string{"words"}},
 	{"surfaces", []string{"cli", "dashboard", "postgres"}, []string{"words", "decisions"}},
 }
 

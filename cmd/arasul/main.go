@@ -16,6 +16,8 @@ const (
 	metricsSocket   = "/run/arasul/metrics/metrics.sock"
 	gpuSocket       = "/run/arasul/gpu/gpu.sock"
 	healerSocket    = "/run/arasul/healer/healer.sock"
+	logsSocket      = "/run/arasul/logs/logs.sock"
+	mdnsSocket      = "/run/arasul/mdns/mdns.sock"
 	dashboardSocket = "/run/arasul/dashboard.sock"
 	proxySocket     = "/run/arasul/proxy.sock"
 	healerState     = "/var/lib/arasul/healer/state.json"
@@ -29,6 +31,7 @@ var daemons = map[string]func(context.Context, *daemon.Daemon) error{
 	"dashboard": dashboardDaemon,
 	"proxy":     proxyDaemon,
 	"mdns":      mdnsDaemon,
+	"logs":      logsDaemon,
 }
 
 func main() {
