@@ -70,7 +70,8 @@ type Options struct {
 	History  History   // from the database
 	Database Chronicle // from the database
 	Healer   Healer
-	GPU      Asker // the GPU daemon
+	GPU      Asker      // the GPU daemon
+	Audit    AuditTrail // in the database; nil: nothing is kept
 	Log      *slog.Logger
 }
 

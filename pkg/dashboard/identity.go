@@ -1,0 +1,96 @@
+package dashboard
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/arasul/arasul/pkg/api"
+)
+
+// The users there are.
+const (
+	admin   = "admin"
+	console = "console" // root on the machine, past the proxy
+)
+
+const (
+	maxAgent    = 200 // bytes of a client's name that are kept
+	maxDetail   = 500
+	auditWithin = 2 * time.Second
+)
+
+// AuditTrail keeps what was done, and gives it back. Nothing takes it away
+// again but age.
+type AuditTrail interface {
+	Record(ctx context.Context, e api.AuditEvent) error
+	Events(ctx context.Context, q api.AuditQuery) ([]api.AuditEvent, error)
+}
+
+// identity is who asks.
+type identity struct {
+	User    string     // admin, console, or empty: not known, or not asked yet
+	Session string     // its id; empty without one
+	Address netip.Addr // the client's; invalid for who comes past the proxy
+	Agent   string     // what the client calls itself, made harmless
+	Secure  bool       // over TLS, or on the machine
+
+	token  string      // what the client shows us
+	bearer bool        // and not in a cookie
+	device string      // the cookie of a device that we know
+	out    http.Header // of the answer
+}
+
+type identityKey struct{}
+
+// who returns the identity that the request of ctx has.
+func who(ctx context.Context) identity {
+	who, _ := ctx.Value(identityKey{}).(*identity)
+	if who == nil {
+		return identity{}
+	}
+	return *who
+}
+
+// audit keeps that whoever asks did action to subject, or tried. It outlives
+// the client, and says so in the journal where the database is away. Action is
+// a constant; subject and detail are made harmless here, but are never a secret.
+func (d *Dashboard) audit(ctx context.Context, action, subject string, result api.Result, detail string) {
+	who := who(ctx)
+	e := api.AuditEvent{
+		At: time.Now().UTC(), Actor: who.User, Action: action, Subject: harmless(subject, maxAgent),
+		UserAgent: who.Agent, Result: result, Detail: harmless(detail, maxDetail),
+	}
+	if who.Address.IsValid() {
+		e.Address = who.Address.String()
+	}
+	if d.opts.Audit == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditWithin)
+	defer cancel()
+	if err := d.opts.Audit.Record(ctx, e); err != nil {
+		d.opts.Log.Error("audit event not kept", "err", err, "action", e.Action, "name", e.Subject, "addr", e.Address, "reason", string(e.Result))
+	}
+}
+
+// harmless cuts s to most bytes, between characters, and takes out what could
+// end a line, move a cursor or turn the direction of the text.
+func harmless(s string, most int) string {
+	s = strings.ToValidUTF8(s[:min(len(s), most+utf8.UTFMax)], "\uFFFD")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
+	for len(s) > most {
+		_, size := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-size]
+	}
+	return s
+}
