@@ -25,7 +25,8 @@
 //	           systemd      units over D-Bus: seen and moved
 //	           usb          a USB stick: mount, scan, log
 //
-//	decisions  gpu          what the state of the GPUs means, and what may be done to them
+//	decisions  auth         who may come in
+//	           gpu          what the state of the GPUs means, and what may be done to them
 //	           heal         what to do about units that fail
 //	           metrics      when to sample, what to keep until it is stored
 //	           proxy        who may ask for what, and what to say meanwhile

@@ -36,13 +36,14 @@ type LockedError struct{ Until time.Time }
 
 func (e *LockedError) Error() string { return "too many failed attempts" }
 
-// Options are what a Gate needs. All but Words are required.
+// Options are what a Gate needs. Words and Cost may be empty.
 type Options struct {
 	Store      Store
 	SessionKey []byte   // 32 bytes or more; a new one ends all sessions
 	FactorKey  []byte   // 32 bytes or more; a new one ends all second factors
 	Machine    string   // its name, for authenticator apps
 	Words      []string // no password is made of
+	Cost       int      // of bcrypt; 0 is 12, and only tests take less
 }
 
 // Gate decides who may come in. It may be used by several goroutines.
@@ -61,8 +62,11 @@ type Gate struct {
 
 // New returns a Gate. Its error never quotes a key.
 func New(o Options) (*Gate, error) {
+	if o.Cost == 0 {
+		o.Cost = bcryptCost
+	}
 	g := &Gate{
-		store: o.Store, hasher: newHasher(bcryptCost), machine: o.Machine,
+		store: o.Store, hasher: newHasher(o.Cost), machine: o.Machine,
 		words: append([]string{o.Machine}, o.Words...), counting: make(chan struct{}, 1),
 	}
 	if len(o.SessionKey) < keyBytes || len(o.FactorKey) < keyBytes {
@@ -241,5 +245,5 @@ func (g *Gate) enter(ctx context.Context, a Account, from Client) (Entry, error)
 }
 
 func (g *Gate) newDevice(user string, now time.Time) (string, error) {
-	return g.devices.make(user, rand.Text(), now, now.Add(deviceLife))
+	return g.devices.make(user, rand.Text(), now, now.Add(DeviceLife))
 }

@@ -11,10 +11,12 @@ import (
 const (
 	issuer        = "arasul"
 	sessionLife   = 24 * time.Hour
-	deviceLife    = 400 * 24 * time.Hour // longer no browser keeps a cookie
-	clockWent     = time.Minute          // back, since the token was made
+	clockWent     = time.Minute // back, since the token was made
 	maxTokenBytes = 1024
 )
+
+// DeviceLife is how long a device stays known: longer no browser keeps a cookie.
+const DeviceLife = 400 * 24 * time.Hour
 
 // What a token is for. Each purpose has a key of its own.
 const (

@@ -10,15 +10,19 @@ import (
 	"unicode/utf8"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/auth"
 )
 
 // The users there are.
 const (
-	admin   = "admin"
+	admin   = auth.Admin
 	console = "console" // root on the machine, past the proxy
 )
 
 const (
+	sessionCookie = "__Host-arasul"
+	deviceCookie  = "__Host-arasul-device"
+
 	maxAgent    = 200 // bytes of a client's name that are kept
 	maxDetail   = 500
 	auditWithin = 2 * time.Second
@@ -38,11 +42,47 @@ type identity struct {
 	Address netip.Addr // the client's; invalid for who comes past the proxy
 	Agent   string     // what the client calls itself, made harmless
 	Secure  bool       // over TLS, or on the machine
+	Local   bool       // from an address that only the local network has
 
-	token  string      // what the client shows us
-	bearer bool        // and not in a cookie
-	device string      // the cookie of a device that we know
-	out    http.Header // of the answer
+	session auth.Session
+	token   string // what the client shows us
+	device  string // the cookie of a device that we may know
+	level   level  // what it was let in for
+	out     http.Header
+}
+
+// identify finds out all that can be known without asking the database. Only
+// our proxy, root and we ourselves can open the socket, and the proxy deletes
+// what clients claim to be; so its word is good, and without it this is the
+// machine itself.
+func (d *Dashboard) identify(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := &identity{Agent: harmless(r.UserAgent(), maxAgent), out: w.Header(), Secure: true, Local: true}
+		if from, proxied := r.Header["X-Forwarded-For"]; proxied {
+			addr, err := netip.ParseAddr(strings.Join(from, ","))
+			if err == nil {
+				id.Address = addr.Unmap()
+			}
+			id.Local = local(id.Address)
+			id.Secure = r.Header.Get("X-Forwarded-Proto") == "https"
+		} else if isRoot(r.Context()) {
+			id.User = console
+		}
+		if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+			id.token = strings.TrimSpace(token)
+		} else if c, err := r.Cookie(sessionCookie); err == nil {
+			id.token = c.Value
+		}
+		if c, err := r.Cookie(deviceCookie); err == nil {
+			id.device = c.Value
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, id)))
+	})
+}
+
+// local says whether an address is one that no router of the internet forwards.
+func local(a netip.Addr) bool {
+	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast()
 }
 
 type identityKey struct{}
