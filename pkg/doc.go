@@ -26,7 +26,8 @@
 //	           systemd      units over D-Bus: seen and moved
 //	           usb          a USB stick: mount, scan, log
 //
-//	decisions  gpu          what the state of the GPUs means, and what may be done to them
+//	decisions  auth         who may come in
+//	           gpu          what the state of the GPUs means, and what may be done to them
 //	           heal         what to do about units that fail
 //	           logs         which part of the journal may be read, and the files beside it
 //	           metrics      when to sample, what to keep until it is stored

@@ -24,7 +24,7 @@ var layers = []struct {
 }{
 	{"words", []string{"api", "atomicfile", "config", "spool", "stream", "version"}, nil},
 	{"edges", []string{"bus", "client", "daemon", "disk", "host", "jetson", "journal", "kernel", "mdns", "nvml", "ollama", "probe", "systemd", "usb"}, []string{"words"}},
-	{"decisions", []string{"gpu", "heal", "logs", "metrics", "proxy"}, []string{"words"}},
+	{"decisions", []string{"auth", "gpu", "heal", "logs", "metrics", "proxy"}, []string{"words"}},
 	{"surfaces", []string{"cli", "dashboard", "postgres"}, []string{"words", "decisions"}},
 }
 

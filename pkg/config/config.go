@@ -32,6 +32,7 @@ type Config struct {
 	Healer   Healer   `toml:"healer"`
 	Proxy    Proxy    `toml:"proxy"`
 	MDNS     MDNS     `toml:"mdns"`
+	Access   Access   `toml:"access"`
 }
 
 // Database says where PostgreSQL is.
@@ -68,6 +69,11 @@ type MDNS struct {
 	Interfaces []string `toml:"interfaces"` // announce on these only; empty: all but containers' and tunnels
 }
 
+// Access sets what may be seen without a login.
+type Access struct {
+	Status string `toml:"status"` // local: states and figures, from the local network; or admin: nothing
+}
+
 // Defaults is the configuration of a machine whose file is empty.
 func Defaults() *Config {
 	return &Config{
@@ -78,6 +84,7 @@ func Defaults() *Config {
 		},
 		Healer: Healer{Mode: ModeAct},
 		MDNS:   MDNS{Name: "arasul"},
+		Access: Access{Status: StatusLocal},
 	}
 }
 
@@ -85,6 +92,12 @@ func Defaults() *Config {
 const (
 	ModeAct    = "act"    // repair
 	ModeShadow = "shadow" // decide and record what would be done
+)
+
+// Who may see states and figures without a login.
+const (
+	StatusLocal = "local" // the local network
+	StatusAdmin = "admin" // nobody
 )
 
 // Load reads the file at path. A missing file gives the defaults: the
@@ -159,6 +172,9 @@ func (c *Config) Validate(report func(key, problem string)) {
 	}
 	if c.Healer.Mode != ModeAct && c.Healer.Mode != ModeShadow {
 		report("healer.mode", fmt.Sprintf("%q is neither %q nor %q", c.Healer.Mode, ModeAct, ModeShadow))
+	}
+	if c.Access.Status != StatusLocal && c.Access.Status != StatusAdmin {
+		report("access.status", fmt.Sprintf("%q is neither %q nor %q", c.Access.Status, StatusLocal, StatusAdmin))
 	}
 	if c.Healer.Policy != "" && !filepath.IsAbs(c.Healer.Policy) {
 		report("healer.policy", fmt.Sprintf("%q is not an absolute path", c.Healer.Policy))

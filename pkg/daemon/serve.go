@@ -91,7 +91,8 @@ func (s ownSocket) lost(ctx context.Context) error {
 // are cut off; streams of package stream end at once. Headers are limited to 64 KiB and must arrive
 // within 5 s; bodies and answers are the handler's to limit, since some are
 // streams. A socket of ListenUnix whose name is removed ends it with an error.
-func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+// Options change the server before it begins, such as its ConnContext.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, options ...func(*http.Server)) error {
 	requests, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
 	server := &http.Server{
@@ -100,6 +101,9 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return stream.WithEnd(requests, ctx.Done()) },
+	}
+	for _, change := range options {
+		change(server)
 	}
 	ended := make(chan struct{})
 	var failure error
