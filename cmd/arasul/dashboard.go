@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/arasul/arasul/pkg/auth"
+	"github.com/arasul/arasul/pkg/bus/healer1"
 	"github.com/arasul/arasul/pkg/client"
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
@@ -52,9 +53,15 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Database: db,
 		Healer:   healer,
 		GPU:      client.New(gpuSocket),
-		Gate:     gate,
-		Audit:    access,
-		Log:      d.Log,
+		Network:  client.New(mdnsSocket),
+		Logs:     dashboard.LogSocket{Daemon: client.New(logsSocket)},
+
+		Restarter: healer1.Client{},
+		Inspector: db,
+
+		Gate:  gate,
+		Audit: access,
+		Log:   d.Log,
 	})
 	if err != nil {
 		return err

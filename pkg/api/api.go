@@ -216,6 +216,15 @@ type ProbeResult struct {
 	Detail   string    `json:"detail,omitempty" doc:"Why it is not up, in words"`
 	Duration float64   `json:"duration_seconds"`
 	Time     time.Time `json:"timestamp"`
+	Models   []Model   `json:"models,omitempty" doc:"Of an Ollama: what it has loaded"`
+}
+
+// Model is a language model that an Ollama has loaded.
+type Model struct {
+	Name     string `json:"name" example:"llama3.1:8b"`
+	Bytes    int64  `json:"bytes" doc:"What it takes, wherever it lies"`
+	GPUBytes int64  `json:"gpu_bytes" doc:"What of it lies on the GPU; 0: it runs on the CPU"`
+	Context  int    `json:"context_tokens" doc:"How much of a conversation it remembers"`
 }
 
 // KernelEvent is one line of the kernel's log that means trouble.

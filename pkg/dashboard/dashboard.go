@@ -74,10 +74,17 @@ type Options struct {
 	History  History   // from the database
 	Database Chronicle // from the database
 	Healer   Healer
-	GPU      Asker      // the GPU daemon
-	Gate     *auth.Gate // who may come in; nil: nobody
-	Audit    AuditTrail // in the database; nil: nothing is kept
-	Log      *slog.Logger
+	GPU      Asker // the GPU daemon
+	Network  Asker // the mDNS daemon, which sees the network
+	Logs     Logs  // the daemon that reads the journal
+
+	Restarter    Restarter    // the healer, over D-Bus
+	Inspector    Inspector    // the database
+	Certificates Certificates // what the proxy serves with
+
+	Gate  *auth.Gate // who may come in; nil: nobody
+	Audit AuditTrail // in the database; nil: nothing is kept
+	Log   *slog.Logger
 }
 
 // Dashboard holds what it was told and serves it. Its methods may be called
@@ -92,6 +99,9 @@ type Dashboard struct {
 	hub     stream.Hub
 	sockets chan struct{} // one token per open WebSocket
 	queries chan struct{} // one token per query that somebody out there asked for
+
+	follows   chan struct{} // one token per page that follows the journal
+	downloads chan struct{} // one token per download
 
 	adminOnly atomic.Bool // nothing is open without a login
 	admission admission
@@ -124,6 +134,8 @@ func New(opts Options) (*Dashboard, error) {
 		page:      page,
 		sockets:   make(chan struct{}, maxSockets),
 		queries:   make(chan struct{}, maxQueries),
+		follows:   make(chan struct{}, maxLogFollows),
+		downloads: make(chan struct{}, 1),
 		pages:     make(map[netip.Addr]int),
 		incidents: make(map[string]api.Incident),
 		seen:      Observed{Since: time.Now(), Interval: opts.Interval},

@@ -36,6 +36,7 @@ var grants = []struct{ role, to string }{
 	{"arasul-healer", "EXECUTE ON FUNCTION arasul_retain_incidents(timestamptz, interval, integer)"},
 	{"arasul-dashboard", "SELECT ON samples, samples_minute, service_units, service_samples, service_minutes"},
 	{"arasul-dashboard", "SELECT ON self_healing_events, recovery_actions, service_failures, reboot_events"},
+	{"arasul-dashboard", "SELECT ON goose_db_version"},
 	{"arasul-dashboard", "SELECT, INSERT, UPDATE ON admin_users"},
 	{"arasul-dashboard", "SELECT, INSERT, DELETE ON password_history"},
 	{"arasul-dashboard", "SELECT, INSERT, UPDATE, DELETE ON active_sessions, login_attempts, setup_codes"},
