@@ -222,7 +222,7 @@ func (d *Dashboard) disable(ctx context.Context, in *disableInput) (*left, error
 }
 
 type auditInput struct {
-	Action string     `query:"action" maxLength:"100" example:"auth.login" doc:"Only this action, or those below it: auth finds auth.login"`
+	Action string     `query:"action" maxLength:"100" pattern:"^[a-z.-]*$" example:"auth.login" doc:"Only this action, or those below it: auth finds auth.login"`
 	Result api.Result `query:"result" enum:"success,refused,failed" doc:"Only events that ended so"`
 	Since  time.Time  `query:"since" example:"2026-03-01T00:00:00Z" doc:"Only events at this time or later"`
 	Before int64      `query:"before" minimum:"0" doc:"Only events before the one of this id; next of the page before asks for the one after it"`
