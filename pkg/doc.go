@@ -18,6 +18,7 @@
 //	           disk         room on the file system, and a reserve
 //	           host         /proc and /sys
 //	           jetson       the GPU of a Jetson, in sysfs
+//	           journal      the systemd journal: read and followed
 //	           kernel       the kernel's log and its alarms
 //	           mdns         avahi, or zeroconf without it
 //	           nvml         GPUs through NVIDIA's library
@@ -26,9 +27,11 @@
 //	           systemd      units over D-Bus: seen and moved
 //	           usb          a USB stick: mount, scan, log
 //
-//	decisions  certs        this machine's own authority and certificate, and when to make them anew
+//	decisions  auth         who may come in
+//	           certs        this machine's own authority and certificate, and when to make them anew
 //	           gpu          what the state of the GPUs means, and what may be done to them
 //	           heal         what to do about units that fail
+//	           logs         which part of the journal may be read, and the files beside it
 //	           metrics      when to sample, what to keep until it is stored
 //	           proxy        who may ask for what, and what to say meanwhile
 //

@@ -23,8 +23,8 @@ var layers = []struct {
 	may      []string
 }{
 	{"words", []string{"api", "atomicfile", "config", "spool", "stream", "version"}, nil},
-	{"edges", []string{"acme", "bus", "client", "daemon", "disk", "host", "jetson", "kernel", "mdns", "nvml", "ollama", "probe", "systemd", "usb"}, []string{"words"}},
-	{"decisions", []string{"certs", "gpu", "heal", "metrics", "proxy"}, []string{"words"}},
+	{"edges", []string{"acme", "bus", "client", "daemon", "disk", "host", "jetson", "journal", "kernel", "mdns", "nvml", "ollama", "probe", "systemd", "usb"}, []string{"words"}},
+	{"decisions", []string{"auth", "certs", "gpu", "heal", "logs", "metrics", "proxy"}, []string{"words"}},
 	{"surfaces", []string{"cli", "dashboard", "postgres"}, []string{"words", "decisions"}},
 }
 

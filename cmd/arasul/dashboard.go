@@ -2,11 +2,16 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/arasul/arasul/pkg/auth"
+	"github.com/arasul/arasul/pkg/bus/healer1"
 	"github.com/arasul/arasul/pkg/client"
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
@@ -27,7 +32,17 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		return err
 	}
 	defer db.Close()
+	// Its own way to the database: no question about the past keeps anybody out.
+	access, err := postgres.Open(d.Config().Database, "arasul-dashboard")
+	if err != nil {
+		return err
+	}
+	defer access.Close()
 	hostname, _ := os.Hostname()
+	gate, err := openGate(access, hostname)
+	if err != nil { // the rest is worth a start
+		d.Log.Error("nobody can log in", "err", err)
+	}
 	healer := dashboard.Memory{Healer: client.New(healerSocket)}
 	board, err := dashboard.New(dashboard.Options{
 		Hostname: hostname,
@@ -38,21 +53,34 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Database: db,
 		Healer:   healer,
 		GPU:      client.New(gpuSocket),
-		Log:      d.Log,
+		Network:  client.New(mdnsSocket),
+		Logs:     dashboard.LogSocket{Daemon: client.New(logsSocket)},
+
+		Restarter: healer1.Client{},
+		Inspector: db,
+
+		Gate:  gate,
+		Audit: access,
+		Log:   d.Log,
 	})
 	if err != nil {
 		return err
 	}
-	d.OnReload(func(c *config.Config) { board.Reload(c.Metrics.Interval.Std()) })
+	board.SetAccess(d.Config().Access.Status)
+	d.OnReload(func(c *config.Config) {
+		board.Reload(c.Metrics.Interval.Std())
+		board.SetAccess(c.Access.Status)
+	})
 	units := &systemd.Watcher{Patterns: []string{"arasul-*.service"}, Log: d.Log}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return board.Run(ctx) })
-	g.Go(func() error { return daemon.Serve(ctx, listeners[0], board.Handler()) })
+	g.Go(func() error { return daemon.Serve(ctx, listeners[0], board.Handler(), withPeer) })
 	g.Go(func() error { return board.FollowMetrics(ctx, client.New(metricsSocket)) })
 	g.Go(func() error { return board.FollowHealer(ctx, client.New(healerSocket)) })
 	g.Go(func() error { return board.FollowHealerStatus(ctx, healer) })
 	g.Go(func() error { return board.FollowUnits(ctx, units) })
 	g.Go(func() error { return board.FollowDatabase(ctx, db) })
+	g.Go(func() error { return board.KeepAccess(ctx, access) })
 	g.Go(func() error {
 		return d.Watch(ctx, func(ctx context.Context) error {
 			return client.New(dashboardSocket).GetJSON(ctx, "/api/health", &struct{}{})
@@ -60,6 +88,26 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 	})
 	d.Ready("answering on " + dashboardSocket)
 	return g.Wait()
+}
+
+func withPeer(s *http.Server) { s.ConnContext = dashboard.WithPeer }
+
+// openGate takes the keys that systemd handed over.
+func openGate(store auth.Store, hostname string) (*auth.Gate, error) {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	session, err := os.ReadFile(filepath.Join(dir, "session-key"))
+	if err != nil {
+		return nil, fmt.Errorf("reading key of sessions: %w", err)
+	}
+	factor, err := os.ReadFile(filepath.Join(dir, "totp-key"))
+	if err != nil {
+		return nil, fmt.Errorf("reading key of second factors: %w", err)
+	}
+	gate, err := auth.New(auth.Options{Store: store, SessionKey: session, FactorKey: factor, Machine: hostname})
+	if err != nil {
+		return nil, fmt.Errorf("opening gate: %w", err)
+	}
+	return gate, nil
 }
 
 func kernelRelease() string {

@@ -16,6 +16,8 @@ const (
 	metricsSocket   = "/run/arasul/metrics/metrics.sock"
 	gpuSocket       = "/run/arasul/gpu/gpu.sock"
 	healerSocket    = "/run/arasul/healer/healer.sock"
+	logsSocket      = "/run/arasul/logs/logs.sock"
+	mdnsSocket      = "/run/arasul/mdns/mdns.sock"
 	dashboardSocket = "/run/arasul/dashboard.sock"
 	proxySocket     = "/run/arasul/proxy.sock"
 	acmeSocket      = "/run/arasul/acme/acme.sock"
@@ -34,6 +36,7 @@ var daemons = map[string]func(context.Context, *daemon.Daemon) error{
 	"proxy":     proxyDaemon,
 	"mdns":      mdnsDaemon,
 	"acme":      acmeDaemon,
+	"logs":      logsDaemon,
 }
 
 func main() {

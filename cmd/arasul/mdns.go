@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/mdns"
@@ -23,26 +25,36 @@ func mdnsDaemon(ctx context.Context, d *daemon.Daemon) error {
 		}
 	})
 	d.Ready("looking for the network")
-	for ctx.Err() == nil {
-		if err := announce(ctx, d, &restart); err != nil {
-			return err
+	var said atomic.Pointer[string]
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return serveNetwork(ctx, d, &said) })
+	g.Go(func() error {
+		for ctx.Err() == nil {
+			if err := announce(ctx, d, &restart, &said); err != nil {
+				return err
+			}
 		}
-	}
-	return ctx.Err()
+		return ctx.Err()
+	})
+	return g.Wait()
 }
 
 // announce tells the network until ctx ends or restart is called, which is set
 // before the configuration is read: no reload is missed in between.
-func announce(ctx context.Context, d *daemon.Daemon, restart *atomic.Pointer[context.CancelFunc]) error {
+func announce(ctx context.Context, d *daemon.Daemon, restart *atomic.Pointer[context.CancelFunc], said *atomic.Pointer[string]) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	restart.Store(&stop)
 	cfg := d.Config().MDNS
+	say := func(text string) {
+		said.Store(&text)
+		d.Status(text)
+	}
 	a := mdns.Announcement{
 		Name: cfg.Name, Aliases: []string{mdns.S3(cfg.Name)}, Port: 80, Interfaces: cfg.Interfaces,
 		Announced: func(labels []string) { tellLabels(labels, d.Log) },
 	}
-	return mdns.Run(ctx, a, d.Log, d.Status, d.Alive)
+	return mdns.Run(ctx, a, d.Log, say, d.Alive)
 }
 
 // tellLabels writes down what the machine is called, for its certificate.

@@ -109,11 +109,11 @@ type Service struct {
 // it is over: with one unit, or with the machine as a whole.
 type Incident struct {
 	ID          string        `json:"id"`
-	Rule        string        `json:"rule" example:"down" doc:"Which rule of the policy it is about; down: a unit is not up"`
+	Rule        string        `json:"rule" example:"down" doc:"Which rule of the policy it is about; down: a unit is not up; request: somebody asked for a restart"`
 	Class       Class         `json:"class" enum:"A,B,C"`
 	Policy      string        `json:"policy" doc:"First 12 digits of the SHA-256 of the policy in force when it was opened"`
 	Unit        string        `json:"unit,omitempty" doc:"The unit in trouble; absent when it is the machine"`
-	Fault       Fault         `json:"fault" enum:"crashed,hung,exited,failed,start-limit,oom-killed,unresponsive,measured"`
+	Fault       Fault         `json:"fault" enum:"crashed,hung,exited,failed,start-limit,oom-killed,unresponsive,measured,requested"`
 	Detail      string        `json:"detail" doc:"What was seen, in words"`
 	State       IncidentState `json:"state" enum:"open,suppressed,acting,verifying,holding,resolved,exhausted"`
 	Cause       string        `json:"cause,omitempty" doc:"While suppressed: what is waited for, a unit that this one needs"`
@@ -172,6 +172,7 @@ const (
 	OOMKilled    Fault = "oom-killed"   // the kernel ran out of memory
 	Unresponsive Fault = "unresponsive" // runs, but its probe fails
 	Measured     Fault = "measured"     // the readings that the rule names are beyond its limits
+	Requested    Fault = "requested"    // none: somebody asked for a restart
 )
 
 // IncidentState is where an incident is in its life; see package heal.
@@ -215,6 +216,15 @@ type ProbeResult struct {
 	Detail   string    `json:"detail,omitempty" doc:"Why it is not up, in words"`
 	Duration float64   `json:"duration_seconds"`
 	Time     time.Time `json:"timestamp"`
+	Models   []Model   `json:"models,omitempty" doc:"Of an Ollama: what it has loaded"`
+}
+
+// Model is a language model that an Ollama has loaded.
+type Model struct {
+	Name     string `json:"name" example:"llama3.1:8b"`
+	Bytes    int64  `json:"bytes" doc:"What it takes, wherever it lies"`
+	GPUBytes int64  `json:"gpu_bytes" doc:"What of it lies on the GPU; 0: it runs on the CPU"`
+	Context  int    `json:"context_tokens" doc:"How much of a conversation it remembers"`
 }
 
 // KernelEvent is one line of the kernel's log that means trouble.

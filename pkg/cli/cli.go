@@ -38,6 +38,7 @@ type Healer interface {
 	Explain(ctx context.Context, incident string) (string, error)
 	SetMaintenance(ctx context.Context, on bool) error
 	ResetBreaker(ctx context.Context) error
+	Restart(ctx context.Context, unit, actor string) (incident string, err error)
 }
 
 // Database are the steps that units run to bring the database up and to keep it
@@ -67,8 +68,9 @@ type commands struct {
 	Config  string           `help:"Configuration file." type:"path" default:"${config}" placeholder:"FILE"`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
-	Status statusCmd `cmd:"" help:"Say whether all is well. Exits with 1 when the state is CRITICAL."`
-	Heal   struct {
+	Status  statusCmd  `cmd:"" help:"Say whether all is well. Exits with 1 when the state is CRITICAL."`
+	Restart restartCmd `cmd:"" help:"Have the healer restart a service, and see it come up again."`
+	Heal    struct {
 		Status       healStatusCmd       `cmd:"" help:"Say how the healer does and what it repaired last."`
 		Statistics   healStatisticsCmd   `cmd:"" help:"Say how fast faults were noticed and repaired."`
 		Explain      healExplainCmd      `cmd:"" help:"Say why an incident is what it is, and what comes next."`

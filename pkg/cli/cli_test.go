@@ -196,6 +196,13 @@ func (h *healer) Explain(_ context.Context, incident string) (string, error) {
 	return "Why " + incident + " is what it is.\n", nil
 }
 
+func (h *healer) Restart(_ context.Context, unit, actor string) (string, error) {
+	if unit != "arasul-proxy.service" || actor != "console" {
+		return "", &api.Refusal{Code: api.RefusedUnknown, Reason: unit + " is no service that the healer looks after"}
+	}
+	return "20261123T120000-7", nil
+}
+
 func (h *healer) ResetBreaker(context.Context) error {
 	_, err := os.Stat(h.dir)
 	return err

@@ -92,6 +92,11 @@ func (c *Client) Stream(ctx context.Context, path string, each func(line []byte)
 	return c.stream(ctx, path, func() {}, each)
 }
 
+// Listen is Stream that calls opened once the other side has begun to answer.
+func (c *Client) Listen(ctx context.Context, path string, opened func(), each func(line []byte) error) error {
+	return c.stream(ctx, path, opened, each)
+}
+
 func (c *Client) stream(ctx context.Context, path string, opened func(), each func(line []byte) error) error {
 	resp, err := c.get(ctx, path)
 	if err != nil {

@@ -35,6 +35,7 @@ type Config struct {
 	Proxy    Proxy    `toml:"proxy"`
 	MDNS     MDNS     `toml:"mdns"`
 	ACME     ACME     `toml:"acme"`
+	Access   Access   `toml:"access"`
 }
 
 // Database says where PostgreSQL is.
@@ -84,6 +85,11 @@ type ACME struct {
 // unless another is named.
 const LetsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
 
+// Access sets what may be seen without a login.
+type Access struct {
+	Status string `toml:"status"` // local: states and figures, from the local network; or admin: nothing
+}
+
 // Defaults is the configuration of a machine whose file is empty.
 func Defaults() *Config {
 	return &Config{
@@ -95,6 +101,7 @@ func Defaults() *Config {
 		Healer: Healer{Mode: ModeAct},
 		MDNS:   MDNS{Name: "arasul"},
 		ACME:   ACME{Directory: LetsEncrypt},
+		Access: Access{Status: StatusLocal},
 	}
 }
 
@@ -102,6 +109,12 @@ func Defaults() *Config {
 const (
 	ModeAct    = "act"    // repair
 	ModeShadow = "shadow" // decide and record what would be done
+)
+
+// Who may see states and figures without a login.
+const (
+	StatusLocal = "local" // the local network
+	StatusAdmin = "admin" // nobody
 )
 
 // Load reads the file at path. A missing file gives the defaults: the
@@ -176,6 +189,9 @@ func (c *Config) Validate(report func(key, problem string)) {
 	}
 	if c.Healer.Mode != ModeAct && c.Healer.Mode != ModeShadow {
 		report("healer.mode", fmt.Sprintf("%q is neither %q nor %q", c.Healer.Mode, ModeAct, ModeShadow))
+	}
+	if c.Access.Status != StatusLocal && c.Access.Status != StatusAdmin {
+		report("access.status", fmt.Sprintf("%q is neither %q nor %q", c.Access.Status, StatusLocal, StatusAdmin))
 	}
 	if c.Healer.Policy != "" && !filepath.IsAbs(c.Healer.Policy) {
 		report("healer.policy", fmt.Sprintf("%q is not an absolute path", c.Healer.Policy))

@@ -100,8 +100,9 @@ func (s ownSocket) lost(ctx context.Context) error {
 // are cut off; streams of package stream end at once. Headers are limited to 64 KiB and must arrive
 // within 5 s; bodies and answers are the handler's to limit, since some are
 // streams. A socket of ListenUnix whose name is removed ends it with an error.
-func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	return serveHTTP(ctx, l, h, nil)
+// Options change the server before it begins, such as its ConnContext.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, options ...func(*http.Server)) error {
+	return serveHTTP(ctx, l, h, nil, options...)
 }
 
 // ServeTLS is Serve for HTTPS, in HTTP/2 where the client can. The handshake,
@@ -110,7 +111,7 @@ func ServeTLS(ctx context.Context, l net.Listener, h http.Handler, cfg *tls.Conf
 	return serveHTTP(ctx, l, h, cfg)
 }
 
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, secure *tls.Config) error {
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, secure *tls.Config, options ...func(*http.Server)) error {
 	requests, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
 	server := &http.Server{
@@ -121,6 +122,9 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, secure *tls.
 		TLSConfig:         secure,
 		ErrorLog:          log.New(serverLog{}, "", 0),
 		BaseContext:       func(net.Listener) context.Context { return stream.WithEnd(requests, ctx.Done()) },
+	}
+	for _, change := range options {
+		change(server)
 	}
 	ended := make(chan struct{})
 	var failure error

@@ -112,11 +112,13 @@ type ServiceDetail struct {
 // operations mounts the API on r and returns its description.
 func (d *Dashboard) operations(r chi.Router) *huma.OpenAPI {
 	config := huma.DefaultConfig("Arasul", "1")
-	config.Info.Description = "State, figures and self-healing of this appliance. Read only; errors are RFC 9457 problems."
+	config.Info.Description = "State, figures and self-healing of this appliance. Errors are RFC 9457 problems."
 	config.CreateHooks = nil // no $schema in answers
 	config.DocsPath = ""     // the built-in pages load from the internet
 	config.OpenAPIPath = ""  // one document, at a path we describe
 	config.SchemasPath = ""
+	config.Transformers = []huma.Transformer{withoutValues}
+	config.Components.SecuritySchemes = securitySchemes()
 	a := humachi.New(r, config)
 
 	get(a, "health", "system", "/api/health", "Is the dashboard alive, and what is missing", d.health)
@@ -129,6 +131,11 @@ func (d *Dashboard) operations(r chi.Router) *huma.OpenAPI {
 	d.healingOperations(a)
 	get(a, "services", "services", "/api/services", "All services", d.services)
 	get(a, "service", "services", "/api/services/{name}", "One service", d.service, 404)
+	d.systemOperations(a)
+	d.restartOperation(a)
+	d.logOperations(a)
+	d.authOperations(a)
+	d.accountOperations(a)
 	return a.OpenAPI()
 }
 

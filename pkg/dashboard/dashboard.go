@@ -6,10 +6,12 @@
 // all is well. It answers from that memory, so that it keeps answering with the
 // database, the healer and the metrics gone; only history needs the database.
 //
-// It does not measure, repair or fetch anything, it changes nothing, and it
-// does not know who asks: until there are sessions, all it says may be read by
-// anybody in the local network (AUTH-6), so it says no more than states and
-// figures. Which host names are ours is the proxy's business.
+// It says who may ask: what is not on the open list of access.go is the admin's
+// (AUTH-6). What it lets in or refuses, and what the admin changes, goes into the
+// audit. Whether a password is right is package auth's to say.
+//
+// It does not measure, repair or fetch anything. Which host names are ours, and
+// how often somebody may ask, is the proxy's business.
 package dashboard
 
 import (
@@ -21,6 +23,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -28,6 +31,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/auth"
 	"github.com/arasul/arasul/pkg/stream"
 )
 
@@ -71,7 +75,16 @@ type Options struct {
 	Database Chronicle // from the database
 	Healer   Healer
 	GPU      Asker // the GPU daemon
-	Log      *slog.Logger
+	Network  Asker // the mDNS daemon, which sees the network
+	Logs     Logs  // the daemon that reads the journal
+
+	Restarter    Restarter    // the healer, over D-Bus
+	Inspector    Inspector    // the database
+	Certificates Certificates // what the proxy serves with
+
+	Gate  *auth.Gate // who may come in; nil: nobody
+	Audit AuditTrail // in the database; nil: nothing is kept
+	Log   *slog.Logger
 }
 
 // Dashboard holds what it was told and serves it. Its methods may be called
@@ -80,11 +93,18 @@ type Dashboard struct {
 	opts    Options
 	page    page
 	handler http.Handler
+	router  chi.Routes
 	spec    []byte
 
 	hub     stream.Hub
 	sockets chan struct{} // one token per open WebSocket
 	queries chan struct{} // one token per query that somebody out there asked for
+
+	follows   chan struct{} // one token per page that follows the journal
+	downloads chan struct{} // one token per download
+
+	adminOnly atomic.Bool // nothing is open without a login
+	admission admission
 
 	mu        sync.Mutex // guards what follows, and the order of what the hub is given
 	seen      Observed
@@ -114,10 +134,13 @@ func New(opts Options) (*Dashboard, error) {
 		page:      page,
 		sockets:   make(chan struct{}, maxSockets),
 		queries:   make(chan struct{}, maxQueries),
+		follows:   make(chan struct{}, maxLogFollows),
+		downloads: make(chan struct{}, 1),
 		pages:     make(map[netip.Addr]int),
 		incidents: make(map[string]api.Incident),
 		seen:      Observed{Since: time.Now(), Interval: opts.Interval},
 		verdict:   verdict{Status: api.OK, Reasons: []api.Reason{}},
+		admission: admission{changed: make(chan struct{}), noted: make(map[string]time.Time)},
 	}
 	if err := d.routes(); err != nil {
 		return nil, err
@@ -161,24 +184,29 @@ func Spec() ([]byte, error) {
 
 func (d *Dashboard) routes() error {
 	r := chi.NewRouter()
-	r.Use(secure, middleware.GetHead)
+	r.Use(secure, d.identify, d.sameSite, onlyJSON, middleware.GetHead)
 	var doc *huma.OpenAPI
 	r.Group(func(r chi.Router) {
-		r.Use(middleware.Compress(5, "application/json"))
-		doc = d.operations(r)
+		r.Use(d.access) // whoever adds a route adds it here
+		r.Group(func(r chi.Router) {
+			r.Use(middleware.Compress(5, "application/json"))
+			doc = d.operations(r)
+		})
+		r.Get("/api/metrics/live-stream", d.live)
+		doc.AddOperation(liveOperation(doc.Components.Schemas))
+		r.Get("/api/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write(d.spec)
+		})
+		doc.AddOperation(specOperation())
+		r.Method(http.MethodGet, "/metrics", d.scrape())
+		doc.AddOperation(scrapeOperation())
 	})
-	r.Get("/api/metrics/live-stream", d.live)
-	doc.AddOperation(liveOperation(doc.Components.Schemas))
-	r.Get("/api/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(d.spec)
-	})
-	doc.AddOperation(specOperation())
-	r.Method(http.MethodGet, "/metrics", d.scrape())
-	doc.AddOperation(scrapeOperation())
+	d.internal(r)
 	r.NotFound(d.servePage)
-	r.MethodNotAllowed(methodNotAllowed)
-	d.handler = r
+	r.MethodNotAllowed(d.methodNotAllowed)
+	secured(doc)
+	d.handler, d.router = r, r
 
 	var err error
 	d.spec, err = json.MarshalIndent(doc, "", "  ")
@@ -210,9 +238,27 @@ func secure(next http.Handler) http.Handler {
 
 func isAPI(path string) bool { return path == "/api" || strings.HasPrefix(path, "/api/") }
 
-func methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Allow", "GET, HEAD")
-	problem(w, http.StatusMethodNotAllowed, "This can only be read.")
+// methodNotAllowed names the methods that are, as RFC 9110 wants.
+func (d *Dashboard) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	if r.URL.RawPath != "" {
+		path = r.URL.RawPath
+	}
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		if d.router.Match(chi.NewRouteContext(), method, path) {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 || allowed[0] == http.MethodGet {
+		allowed = append([]string{http.MethodGet, http.MethodHead}, allowed[min(1, len(allowed)):]...)
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	detail := "This takes " + strings.Join(allowed, ", ") + " only."
+	if allowed[len(allowed)-1] == http.MethodHead {
+		detail = "This can only be read."
+	}
+	problem(w, http.StatusMethodNotAllowed, detail)
 }
 
 // problem answers with an RFC 9457 document, in the form huma gives them.

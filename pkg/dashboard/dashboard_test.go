@@ -104,11 +104,18 @@ func newDashboard(t *testing.T, opts Options) *Dashboard {
 	return d
 }
 
-// ask sends a GET to the handler and decodes the JSON answer.
+// atConsole is a request of root on the machine.
+func atConsole(method, path string, body io.Reader) *http.Request {
+	r := httptest.NewRequest(method, path, body)
+	return r.WithContext(context.WithValue(r.Context(), peerKey{}, true))
+}
+
+// ask sends a GET to the handler, as root, who may read everything, and decodes
+// the JSON answer.
 func ask(t *testing.T, d *Dashboard, path string) (status int, body map[string]any) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	d.Handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	d.Handler().ServeHTTP(w, atConsole("GET", path, nil))
 	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
 		t.Fatalf("GET %s: %v in %q", path, err, w.Body)
 	}
@@ -371,14 +378,21 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	}
 	routes := 0
 	err := chi.Walk(d.handler.(chi.Routes), func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		if strings.HasPrefix(route, "/internal/") {
+			return nil // no client can ask there
+		}
 		routes++
 		if doc.Paths[route][strings.ToLower(method)] == nil {
 			t.Errorf("%s %s is not in the document", method, route)
 		}
 		return nil
 	})
-	if err != nil || routes != len(doc.Paths) {
-		t.Errorf("%d routes, %d paths, %v", routes, len(doc.Paths), err)
+	operations := 0
+	for _, item := range doc.Paths {
+		operations += len(item)
+	}
+	if err != nil || routes != operations {
+		t.Errorf("%d routes, %d operations, %v", routes, operations, err)
 	}
 	for _, name := range []string{"Event", "Incident", "Sample", "Service", "SystemStatus", "HealerStatus", "ErrorModel"} {
 		if doc.Components.Schemas[name] == nil {

@@ -20,6 +20,7 @@ const (
 	databaseInterval = 3 * time.Second
 	// healerInterval is how often the healer is asked whether it repairs.
 	healerInterval = 5 * time.Second
+	retainEvery    = time.Hour
 )
 
 // Follower keeps a stream of JSON lines open until ctx ends; onState tells when
@@ -128,6 +129,27 @@ func (d *Dashboard) FollowDatabase(ctx context.Context, db Pinger) error {
 	for {
 		if err := db.Ping(ctx); ctx.Err() == nil {
 			d.OnDatabase(err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// AccessStore forgets sessions and audit events that are over.
+type AccessStore interface {
+	RetainAccess(ctx context.Context) error
+}
+
+// KeepAccess has what is over forgotten every hour until ctx ends.
+func (d *Dashboard) KeepAccess(ctx context.Context, store AccessStore) error {
+	tick := time.NewTicker(retainEvery)
+	defer tick.Stop()
+	for {
+		if err := store.RetainAccess(ctx); err != nil && ctx.Err() == nil && d.databaseUp() {
+			d.opts.Log.Warn("old sessions and audit events kept", "err", err)
 		}
 		select {
 		case <-ctx.Done():

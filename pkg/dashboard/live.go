@@ -42,7 +42,7 @@ func (d *Dashboard) live(w http.ResponseWriter, r *http.Request) {
 	}
 	// Reading answers pings and notices the end. Pages have nothing to say here,
 	// so a message ends it, too. (CloseRead would then wait 15 s for itself.)
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := d.whileAdmitted(r.Context())
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)

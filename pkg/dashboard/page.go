@@ -77,10 +77,10 @@ func contentType(name string) string {
 // itself for a browser that asks for a path the page knows how to show.
 func (d *Dashboard) servePage(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		methodNotAllowed(w, r)
+		d.methodNotAllowed(w, r)
 		return
 	}
-	if isAPI(r.URL.Path) {
+	if isAPI(r.URL.Path) || strings.HasPrefix(r.URL.Path, "/internal/") {
 		problem(w, http.StatusNotFound, "The API has nothing at this path.")
 		return
 	}

@@ -74,7 +74,7 @@ func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reaso
 	r.figures(o, now)
 	r.restarts(o, now)
 	for _, i := range o.Incidents {
-		healing = healing || i.State == api.IncidentActing || i.State == api.IncidentVerifying
+		healing = healing || i.Fault != api.Requested && (i.State == api.IncidentActing || i.State == api.IncidentVerifying)
 	}
 	reasons = slices.Concat(r.critical, r.warning)
 	switch {
@@ -242,6 +242,9 @@ func restarted(o Observed, now time.Time) (units []string) {
 		}
 	}
 	for _, i := range o.Incidents {
+		if i.Fault == api.Requested {
+			continue
+		}
 		for _, a := range i.Actions {
 			if restartKinds[a.Kind] && a.Unit != "" && a.Outcome != "refused" && !strings.HasPrefix(a.Error, "shadow mode") {
 				add(a.Unit, a.StartedAt)

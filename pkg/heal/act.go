@@ -31,7 +31,14 @@ func isUndo(name string) bool {
 // act picks the next command, if there is anything to do and it may be done.
 func (r *reducer) act() []Command {
 	r.tendBreaker()
-	if r.s.Running != nil || r.s.Maintenance || r.s.Lease != nil || r.goingDown() {
+	if r.s.Running != nil || r.s.Lease != nil || r.goingDown() {
+		return nil
+	}
+	if c := r.carryOut(); c != nil {
+		r.s.Running = c
+		return []Command{*c}
+	}
+	if r.s.Maintenance {
 		return nil
 	}
 	c := r.takeBack()
@@ -77,7 +84,7 @@ func (r *reducer) climb() *Command {
 // ready reports whether an incident waits for its next rung.
 func (r *reducer) ready(inc *Incident) bool {
 	switch {
-	case !inc.Open() || r.now.Before(inc.NotBefore) || r.s.Units[inc.Unit].Moving:
+	case !inc.Open() || inc.Rule == requestRule || r.now.Before(inc.NotBefore) || r.s.Units[inc.Unit].Moving:
 		return false
 	case inc.State == api.IncidentSuppressed:
 		return true
@@ -323,7 +330,7 @@ func (r *reducer) tendBreaker() {
 	}
 	switch {
 	case b.Until.IsZero():
-		done := r.spent(r.p.Breaker.Window.Std(), func(e Spent) bool { return !e.At.Before(b.From) })
+		done := r.spent(r.p.Breaker.Window.Std(), func(e Spent) bool { return !e.At.Before(b.From) && e.Rule != requestRule })
 		if done >= r.p.Breaker.Actions {
 			b.Until = r.now.Add(r.p.Breaker.Hold.Std())
 		}

@@ -39,6 +39,10 @@
 // cooldown, a budget, and for a reboot the configuration and its limits. What was
 // done and has to be taken back is taken back whatever the breaker says.
 //
+// What an operator asks for (Request) is an incident of its own, too: open until
+// it is its turn, acting, verifying, resolved. It has no ladder: what does not
+// come up is from then on the rule "down".
+//
 // Time is what the caller says. Readings and commands carry the monotonic clock
 // of the process, so that a clock that is set is no hour that has passed.
 package heal

@@ -75,6 +75,8 @@ func roughly(d time.Duration) string {
 func (e *explanation) why() {
 	e.head("Why")
 	switch rule := e.p.rule(e.inc.Rule); {
+	case e.inc.Rule == requestRule:
+		e.line("  somebody asked for it; nothing need be wrong")
 	case e.inc.Rule == downRule:
 		e.line("  a unit that has to run does not, or does not answer")
 	case rule == nil:
@@ -162,6 +164,10 @@ func attempt(a api.Action) string {
 func (e *explanation) next() {
 	inc := e.inc
 	e.head("What comes next")
+	if inc.Rule == requestRule {
+		e.requested()
+		return
+	}
 	switch inc.State {
 	case api.IncidentSuppressed:
 		e.line("  nothing, until %s is well, which %s needs", inc.Cause, inc.Unit)
@@ -188,6 +194,24 @@ func (e *explanation) next() {
 	}
 	e.takenBack()
 	e.held()
+}
+
+// requested says what comes next of what somebody asked for. Only a lease keeps
+// the hands off that.
+func (e *explanation) requested() {
+	switch c := e.s.Running; {
+	case e.inc.State == api.IncidentVerifying:
+		e.line("  until %s it is watched; if it is not well then, it is an incident of its own", clockTime(e.inc.Deadline))
+	case c != nil && c.Incident == e.inc.ID:
+		e.line("  %s is under way, for %s at most; then it is watched whether it is well", c.what(), config.Duration(c.Timeout))
+	case c != nil:
+		e.line("  restart %s: when %s is done, which is under way, until %s at the latest", shortName(e.inc.Unit), c.what(), clockTime(e.inc.Deadline))
+	default:
+		e.line("  restart %s: at once", shortName(e.inc.Unit))
+	}
+	if l := e.s.Lease; l != nil && e.now.Before(l.Until) {
+		e.line("  But the %s asked for hands off until %s.", l.Holder, clockTime(l.Until))
+	}
 }
 
 func (e *explanation) acting() {

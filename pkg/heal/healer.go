@@ -231,6 +231,26 @@ func (h *Healer) ResetBreaker(ctx context.Context) error {
 	return h.tell(ctx, Observation{ResetBreaker: true})
 }
 
+// Restart has a unit restarted because an operator, the actor, asked for it. It
+// returns the id of the incident under which that is kept, as soon as it is, and
+// half a second before the unit goes down; or an api.Refusal.
+func (h *Healer) Restart(ctx context.Context, unit, actor string) (incident string, err error) {
+	if !validActor(actor) {
+		return "", errors.New("who asks for a restart has a name of 1 to 64 plain characters")
+	}
+	a := &answered{}
+	if err := h.tell(ctx, Observation{Request: &Request{Unit: unit, Actor: actor}, answer: a}); err != nil {
+		return "", err
+	}
+	return a.incident, a.err
+}
+
+// answered is what became of a request.
+type answered struct {
+	incident string
+	err      error
+}
+
 // SetMaintenance takes the healer's hands off, or puts them back on. Watching
 // and recording go on. It returns when that is in force and saved.
 func (h *Healer) SetMaintenance(ctx context.Context, on bool) error {
@@ -284,7 +304,11 @@ func (h *Healer) decide(ctx context.Context, g *errgroup.Group, alive func()) er
 		case <-timer.C:
 			o.At = time.Now()
 		}
-		h.step(ctx, g, o)
+		if o.Request == nil {
+			h.step(ctx, g, o)
+		} else {
+			h.request(ctx, g, o)
+		}
 		if o.taken != nil {
 			close(o.taken)
 		}
@@ -376,6 +400,23 @@ func (h *Healer) step(ctx context.Context, g *errgroup.Group, o Observation) {
 	}
 }
 
+// request answers a request, and takes it in if it is not refused.
+func (h *Healer) request(ctx context.Context, g *errgroup.Group, o Observation) {
+	switch {
+	case h.o.Mode == config.ModeShadow:
+		o.answer.err = &api.Refusal{Code: api.RefusedBusy, Reason: "the healer only watches (shadow mode)"}
+	default:
+		o.answer.err = h.state.Refuse(h.o.Policy, *o.Request, time.Now())
+	}
+	if o.answer.err != nil {
+		return
+	}
+	h.step(ctx, g, o)
+	if inc := h.state.openIncident(requestRule, o.Request.Unit); inc != nil {
+		o.answer.incident = inc.ID
+	}
+}
+
 // refused is the action of a command that must not be carried out.
 const refused = "refused"
 
@@ -464,6 +505,10 @@ func (h *Healer) log(before *Incident, inc Incident) {
 	}
 	switch inc.State {
 	case api.IncidentOpen:
+		if inc.Rule == requestRule {
+			h.o.Log.Info("restart asked for", append(attrs, "reason", inc.Detail)...)
+			return
+		}
 		f := inc.Failures[len(inc.Failures)-1]
 		h.o.Log.Warn("trouble", append(attrs, "reason", f.Detail, "duration", f.DetectedAt.Sub(f.At))...)
 	case api.IncidentSuppressed:

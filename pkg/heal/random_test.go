@@ -74,7 +74,7 @@ func (x *random) play() []Command {
 func (x *random) step() {
 	names := x.policy.UnitNames()
 	name := names[x.rnd.IntN(len(names))]
-	switch x.rnd.IntN(14) {
+	switch x.rnd.IntN(15) {
 	case 0:
 		delete(x.stopped, name) // somebody had started it
 		x.crash(name)
@@ -106,6 +106,16 @@ func (x *random) step() {
 		}
 	case 8, 9:
 		x.end()
+	case 14:
+		q := Request{Unit: name, Actor: "admin"}
+		asked := x.state.Refuse(x.policy, q, x.now) == nil
+		x.observe(Observation{Request: &q})
+		if asked {
+			delete(x.stopped, name)
+		}
+		if taken := x.state.openIncident(requestRule, name) != nil; asked && !taken {
+			x.t.Fatalf("seed %d: the restart of %s was taken on, and is not there", x.seed, name)
+		}
 	default:
 		x.measure()
 	}
@@ -204,6 +214,9 @@ func (x *random) promises(before State, issued []Command) {
 			continue
 		}
 		inc := x.state.incident(c.Incident)
+		if inc.Rule == requestRule {
+			continue // an operator's own: it costs the healer nothing
+		}
 		x.begun = append(x.begun, Spent{At: x.now, Rule: inc.Rule, Unit: inc.Unit, Action: c.Action})
 		budget, window := x.policy.Down.Budget, x.policy.Down.Window.Std()
 		if rule := x.policy.rule(inc.Rule); rule != nil {

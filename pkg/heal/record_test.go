@@ -44,17 +44,21 @@ func TestHealerIsRecordedAndReplayed(t *testing.T) {
 			b.wait(500 * time.Millisecond)
 			b.up(metricsUnit)
 			b.wait(time.Minute)
+			if _, err := b.healer.Restart(ctx, metricsUnit, "admin"); err != nil {
+				t.Fatal(err)
+			}
+			b.wait(time.Minute)
 			b.stop()
 			cancel()
 			<-done
-			b.wantAsked("restart "+metricsUnit, "stop-start "+metricsUnit)
+			b.wantAsked("restart "+metricsUnit, "stop-start "+metricsUnit, "restart "+metricsUnit)
 			b.wait(time.Minute)
 		}
 		c, err := Replay(dir, began, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !c.Exact() || len(c.Recorded) != 4 || c.Breaks != 1 || c.Lost != 0 {
+		if !c.Exact() || len(c.Recorded) != 6 || c.Breaks != 1 || c.Lost != 0 {
 			t.Errorf("recorded %+v\nreplayed %+v\n%d breaks, %d lost", c.Recorded, c.Was.Acts, c.Breaks, c.Lost)
 		}
 		for i, a := range c.Recorded {

@@ -68,10 +68,11 @@ type recordedCommand struct {
 
 // recordedOrder is what somebody asked for.
 type recordedOrder struct {
-	Maintenance  *bool   `json:"maintenance,omitempty"`
-	Lease        string  `json:"lease,omitempty"` // the holder
-	Until        seconds `json:"until,omitempty"` // of the lease, after the line's time
-	ResetBreaker bool    `json:"reset_breaker,omitempty"`
+	Request      *Request `json:"request,omitempty"`
+	Maintenance  *bool    `json:"maintenance,omitempty"`
+	Lease        string   `json:"lease,omitempty"` // the holder
+	Until        seconds  `json:"until,omitempty"` // of the lease, after the line's time
+	ResetBreaker bool     `json:"reset_breaker,omitempty"`
 }
 
 // seconds are written with milliseconds.
@@ -128,8 +129,8 @@ func (k *known) encode(o Observation, now time.Time) (l line, isNew, full bool) 
 		l.Kernel = append(l.Kernel, e)
 	}
 	l.Result = o.Result
-	if o.Maintenance != nil || o.Lease != nil || o.ResetBreaker {
-		l.Told = &recordedOrder{Maintenance: o.Maintenance, ResetBreaker: o.ResetBreaker}
+	if o.Request != nil || o.Maintenance != nil || o.Lease != nil || o.ResetBreaker {
+		l.Told = &recordedOrder{Request: o.Request, Maintenance: o.Maintenance, ResetBreaker: o.ResetBreaker}
 		if o.Lease != nil {
 			l.Told.Lease, l.Told.Until = o.Lease.Holder, secondsOf(o.Lease.Until.Sub(now))
 		}
@@ -196,7 +197,7 @@ func (k *known) decode(l *line, now time.Time) Observation {
 		o.Kernel = append(o.Kernel, e)
 	}
 	if t := l.Told; t != nil {
-		o.Maintenance, o.ResetBreaker = t.Maintenance, t.ResetBreaker
+		o.Request, o.Maintenance, o.ResetBreaker = t.Request, t.Maintenance, t.ResetBreaker
 		if t.Lease != "" {
 			o.Lease = &api.Lease{Holder: t.Lease, Until: now.Add(t.Until.duration())}
 		}

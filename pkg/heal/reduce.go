@@ -48,6 +48,9 @@ func Reduce(p *Policy, s State, o Observation, now time.Time) (State, []Command)
 	for _, u := range o.Units {
 		r.unit(u)
 	}
+	if o.Request != nil {
+		r.request(*o.Request)
+	}
 	for _, result := range o.Probes {
 		r.probe(result)
 	}
@@ -57,6 +60,7 @@ func Reduce(p *Policy, s State, o Observation, now time.Time) (State, []Command)
 	r.measure(slices.Concat(o.Readings, probeReadings(o.Probes)))
 	r.passUnits()
 	r.passRules()
+	r.passRequests()
 	cmds := r.act()
 	s.forget()
 	return s, cmds
@@ -98,7 +102,11 @@ func (r *reducer) booted(o Observation) {
 		r.s.Units[name] = Memory{Moving: true} // systemd starts what there is, and nobody has looked yet
 	}
 	for i := range r.s.Incidents {
-		if inc := &r.s.Incidents[i]; inc.Open() && inc.Rule != downRule { // nor goes on with one
+		switch inc := &r.s.Incidents[i]; {
+		case !inc.Open() || inc.Rule == downRule:
+		case inc.Rule == requestRule && inc.State == api.IncidentOpen:
+			r.drop(inc, "the machine was restarted")
+		default: // nor goes on with one
 			inc.NotBefore = r.s.Booted.Add(r.p.Boot.Grace.Std())
 		}
 	}
@@ -172,6 +180,10 @@ func (r *reducer) dropUnknown() {
 		inc := &r.s.Incidents[i]
 		switch {
 		case !inc.Open() || r.s.Running != nil && r.s.Running.Incident == inc.ID:
+		case inc.Rule == requestRule:
+			if why := r.pointless(inc); why != "" {
+				r.drop(inc, why)
+			}
 		case inc.Rule == downRule && r.p.order(inc.Unit) < 0:
 			r.drop(inc, "the policy no longer names the unit")
 		case inc.Rule != downRule && r.orphan(inc) && inc.State != api.IncidentHolding:
@@ -183,6 +195,9 @@ func (r *reducer) dropUnknown() {
 // orphan reports whether the policy has the incident's rule no more, or for
 // another unit.
 func (r *reducer) orphan(inc *Incident) bool {
+	if inc.Rule == requestRule {
+		return false // it has none
+	}
 	rule := r.p.rule(inc.Rule)
 	return rule == nil || rule.Unit != inc.Unit
 }
@@ -212,6 +227,8 @@ func (r *reducer) finish(res Result) {
 		r.tookBack(inc, c, res.Error)
 	case inc.Rule == downRule:
 		r.finishUnit(inc, res.Error)
+	case inc.Rule == requestRule:
+		r.finishRequest(inc, res.Error)
 	default:
 		r.finishRule(inc, c, res.Error)
 	}

@@ -153,12 +153,14 @@ type Observation struct {
 	Kernel   []api.KernelEvent `json:"kernel,omitempty"`   // lines of the kernel's log
 
 	Result       *Result    `json:"result,omitempty"`        // a command ended
+	Request      *Request   `json:"request,omitempty"`       // an operator asked for a restart
 	Maintenance  *bool      `json:"maintenance,omitempty"`   // an operator asked for hands off, or back on
 	Lease        *api.Lease `json:"lease,omitempty"`         // somebody asked for hands off until then, or, if that is past, back on
 	ResetBreaker bool       `json:"reset_breaker,omitempty"` // an operator has looked at it
 
 	looked bool          // it comes from the eyes, even if they saw nothing
 	taken  chan struct{} // closed when it was taken in; nil when nobody waits
+	answer *answered     // filled before that; nil unless something was requested
 }
 
 // clone copies s so deeply that what Reduce does to the copy leaves s alone.

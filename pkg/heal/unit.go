@@ -52,6 +52,9 @@ func (r *reducer) look(u api.Unit) {
 	if after.Up && after.Invocation != before.Invocation {
 		r.startedByOthers(u.Name)
 	}
+	if q := r.s.openIncident(requestRule, u.Name); q != nil && q.State == api.IncidentOpen && after.Stopped && !before.Stopped {
+		r.drop(q, "an operator stopped the unit")
+	}
 	if inc == nil || r.commanding(u.Name) {
 		return // all is well, or the end of our own command will tell
 	}

@@ -91,7 +91,7 @@ func (c checker) down() {
 
 func (c checker) rule(i int) {
 	r, key := &c.p.Rules[i], fmt.Sprintf("rule.%d", i)
-	if !ruleName.MatchString(r.Name) || r.Name == downRule {
+	if !ruleName.MatchString(r.Name) || r.Name == downRule || r.Name == requestRule {
 		c.report(key+".name", fmt.Sprintf("%q is not a name of lower-case letters, digits and hyphens, or is taken", r.Name))
 	}
 	if slices.IndexFunc(c.p.Rules, func(o Rule) bool { return o.Name == r.Name }) < i {

@@ -87,7 +87,7 @@ func (w *watch) look(parent context.Context) api.ProbeResult {
 	ctx, cancel := context.WithTimeout(parent, probeWithin)
 	defer cancel()
 	r := api.ProbeResult{Time: start.UTC()}
-	r.Status, r.Detail = w.judge(ctx)
+	r.Status, r.Detail, r.Models = w.judge(ctx)
 	if r.Status != api.Up && errors.Is(parent.Err(), context.Canceled) {
 		r.Status, r.Detail = api.Unknown, "looking was interrupted"
 	}
@@ -95,14 +95,15 @@ func (w *watch) look(parent context.Context) api.ProbeResult {
 	return r
 }
 
-func (w *watch) judge(ctx context.Context) (api.Status, string) {
+// judge looks at the API and at what is loaded.
+func (w *watch) judge(ctx context.Context) (api.Status, string, []api.Model) {
 	start := time.Now()
 	if err := w.client.get(ctx, "/api/version", &struct{}{}); err != nil {
-		return api.Down, w.why(ctx, err)
+		return api.Down, w.why(ctx, err), nil
 	}
 	models, err := w.client.Models(ctx)
 	if err != nil {
-		return api.Down, w.why(ctx, err)
+		return api.Down, w.why(ctx, err), nil
 	}
 	took := time.Since(start)
 	if m, ok := w.due(models); ok {
@@ -110,13 +111,24 @@ func (w *watch) judge(ctx context.Context) (api.Status, string) {
 	}
 	switch trouble := w.trouble(models); {
 	case len(models) == 0 && !w.installed(ctx):
-		return api.Degraded, "no model is installed"
+		return api.Degraded, "no model is installed", nil
 	case trouble != "":
-		return api.Degraded, trouble
+		return api.Degraded, trouble, shown(models)
 	case took > slowAPI:
-		return api.Degraded, fmt.Sprintf("slow: its answers took %s", took.Round(100*time.Millisecond))
+		return api.Degraded, fmt.Sprintf("slow: its answers took %s", took.Round(100*time.Millisecond)), shown(models)
 	}
-	return api.Up, ""
+	return api.Up, "", shown(models)
+}
+
+// mostShown is how many of them an answer names.
+const mostShown = 16
+
+// shown are models as others read of them.
+func shown(models []Model) (out []api.Model) {
+	for _, m := range models[:min(len(models), mostShown)] {
+		out = append(out, api.Model{Name: m.Name, Bytes: m.Size, GPUBytes: m.VRAM, Context: m.Context})
+	}
+	return out
 }
 
 // why says in words what a look at the API failed of.

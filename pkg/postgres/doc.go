@@ -13,7 +13,7 @@
 //	arasul_owner      owns the schema; nobody can log in as it
 //	arasul-metrics    adds samples; creates and drops partitions through functions
 //	arasul-healer     adds and updates incidents
-//	arasul-dashboard  reads
+//	arasul-dashboard  reads; keeps the admin, his sessions, and the audit, which it cannot change
 //
 // The package does not retry, queue or spool: a daemon works without a
 // database and knows itself what to keep until it is back. Every call returns

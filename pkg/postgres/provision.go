@@ -36,6 +36,13 @@ var grants = []struct{ role, to string }{
 	{"arasul-healer", "EXECUTE ON FUNCTION arasul_retain_incidents(timestamptz, interval, integer)"},
 	{"arasul-dashboard", "SELECT ON samples, samples_minute, service_units, service_samples, service_minutes"},
 	{"arasul-dashboard", "SELECT ON self_healing_events, recovery_actions, service_failures, reboot_events"},
+	{"arasul-dashboard", "SELECT ON goose_db_version"},
+	{"arasul-dashboard", "SELECT, INSERT, UPDATE ON admin_users"},
+	{"arasul-dashboard", "SELECT, INSERT, DELETE ON password_history"},
+	{"arasul-dashboard", "SELECT, INSERT, UPDATE, DELETE ON active_sessions, login_attempts, setup_codes"},
+	{"arasul-dashboard", "SELECT, INSERT ON token_blacklist"},
+	{"arasul-dashboard", "SELECT, INSERT (actor, action, subject, address, user_agent, result, detail) ON audit_events"},
+	{"arasul-dashboard", "EXECUTE ON FUNCTION arasul_retain_access()"},
 }
 
 // ProvisionOptions says which database to provision, and with what.
@@ -132,9 +139,9 @@ func createDatabase(ctx context.Context, conn *pgx.Conn) error {
 	}
 	for _, role := range daemons() {
 		if !slices.Contains(roles, role) {
-			// Two per daemon, and as many again while one is replaced.
-			todo = append(todo, `CREATE ROLE `+quote(role)+` LOGIN CONNECTION LIMIT 5`)
+			todo = append(todo, `CREATE ROLE `+quote(role)+` LOGIN`)
 		}
+		todo = append(todo, fmt.Sprintf(`ALTER ROLE %s CONNECTION LIMIT %d`, quote(role), connections(role)))
 	}
 	var exists bool
 	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, database).Scan(&exists); err != nil {
@@ -153,6 +160,16 @@ func createDatabase(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	return nil
+}
+
+// connections is how many a role may have: two per pool, and as many again
+// while a daemon is replaced. The dashboard has a second pool for who may come
+// in, so that no question about the past keeps anybody out.
+func connections(role string) int {
+	if role == "arasul-dashboard" {
+		return 9
+	}
+	return 5
 }
 
 // migrate applies what the ledger does not list yet, each in a transaction.

@@ -95,6 +95,7 @@ func TestRolesCannotDoWhatTheyShouldNot(t *testing.T) {
 		{dashboard, `SELECT arasul_retain_incidents(now(), '0', 0)`},
 		{metrics, `SELECT arasul_retain_incidents(now(), '0', 0)`},
 		{dashboard, `SELECT * FROM samples FOR UPDATE`},
+		{dashboard, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`},
 	} {
 		refused(attack.role, attack.sql)
 	}

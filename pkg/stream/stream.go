@@ -97,6 +97,24 @@ func WithEnd(ctx context.Context, end <-chan struct{}) context.Context {
 	return context.WithValue(ctx, endKey{}, end)
 }
 
+// Ending returns a context that ends when ctx does, or when the server that
+// set WithEnd begins to shut down: for streams that are not a Hub's.
+func Ending(ctx context.Context) context.Context {
+	end, _ := ctx.Value(endKey{}).(<-chan struct{})
+	if end == nil {
+		return ctx
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		select {
+		case <-ctx.Done():
+		case <-end:
+		}
+	}()
+	return ctx
+}
+
 // ServeHTTP writes the messages as newline-delimited JSON until the client
 // leaves, falls behind, or takes over ten seconds to read a message.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -8,6 +8,7 @@
 //	SetMaintenance (b)      hands off, or on again; root only
 //	Lease          (su)     hands off for a holder's sake, for so many seconds, 3600 at most; 0: on again; root only
 //	ResetBreaker   ()       act again, although too much was done; root only
+//	Restart        (ss) → s restart a unit because an actor asked for it; the incident that keeps it; root and the dashboard only
 //
 // Who may call what is the bus's business: see de.arasul.Healer1.conf. The
 // package does not decide anything. It is for people and programs that want the
@@ -22,6 +23,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -44,6 +46,7 @@ type Healer interface {
 	SetMaintenance(ctx context.Context, on bool) error
 	SetLease(ctx context.Context, lease api.Lease) error
 	ResetBreaker(ctx context.Context) error
+	Restart(ctx context.Context, unit, actor string) (incident string, err error)
 }
 
 var object = bus.Object{
@@ -56,6 +59,7 @@ var object = bus.Object{
 <method name="SetMaintenance"><arg name="on" type="b" direction="in"/></method>
 <method name="Lease"><arg name="holder" type="s" direction="in"/><arg name="seconds" type="u" direction="in"/></method>
 <method name="ResetBreaker"></method>
+<method name="Restart"><arg name="unit" type="s" direction="in"/><arg name="actor" type="s" direction="in"/><arg name="incident" type="s" direction="out"/></method>
 `,
 }
 
@@ -106,6 +110,24 @@ func (m methods) Lease(holder string, seconds uint32) *dbus.Error {
 }
 
 func (m methods) ResetBreaker() *dbus.Error { return m.tell(m.h.ResetBreaker) }
+
+// refused is what the name of an error begins with that is an api.Refusal; its
+// code follows.
+const refused = "de.arasul.Healer1.Refused."
+
+func (m methods) Restart(unit, actor string) (string, *dbus.Error) {
+	ctx, cancel := context.WithTimeout(m.ctx, callTimeout)
+	defer cancel()
+	incident, err := m.h.Restart(ctx, unit, actor)
+	var r *api.Refusal
+	switch {
+	case errors.As(err, &r):
+		return "", dbus.NewError(refused+string(r.Code), []any{r.Reason})
+	case err != nil:
+		return "", dbus.MakeFailedError(err)
+	}
+	return incident, nil
+}
 
 // tell asks the healer for something, and waits until it is in force.
 func (m methods) tell(ask func(context.Context) error) *dbus.Error {
@@ -161,6 +183,14 @@ func (Client) Lease(ctx context.Context, holder string, d time.Duration) error {
 // so much.
 func (Client) ResetBreaker(ctx context.Context) error { return call(ctx, nil, "ResetBreaker") }
 
+// Restart has a unit restarted for an actor, and returns the id of the incident
+// that keeps it. The unit goes down half a second later. An api.Refusal is an
+// answer, too.
+func (Client) Restart(ctx context.Context, unit, actor string) (incident string, err error) {
+	err = call(ctx, &incident, "Restart", unit, actor)
+	return incident, err
+}
+
 // ask calls a method that answers with JSON.
 func ask(ctx context.Context, answer any, method string, args ...any) error {
 	var text string
@@ -177,6 +207,9 @@ func call(ctx context.Context, answer *string, method string, args ...any) error
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := object.Call(ctx, answer, method, args...)
+	if r := refusal(err); r != nil {
+		return r
+	}
 	switch {
 	case errors.Is(err, bus.ErrAccessDenied):
 		return errors.New("only root may ask that of the healer, and members of the group arasul how it does")
@@ -184,4 +217,18 @@ func call(ctx context.Context, answer *string, method string, args ...any) error
 		return fmt.Errorf("asking the healer: %w", err)
 	}
 	return nil
+}
+
+// refusal is err as an api.Refusal, nil when it is none.
+func refusal(err error) error {
+	var e dbus.Error
+	if !errors.As(err, &e) {
+		return nil
+	}
+	code, ok := strings.CutPrefix(e.Name, refused)
+	if !ok || len(e.Body) == 0 {
+		return nil
+	}
+	reason, _ := e.Body[0].(string)
+	return &api.Refusal{Code: api.RefusalCode(code), Reason: reason}
 }

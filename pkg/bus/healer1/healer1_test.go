@@ -52,6 +52,13 @@ func (f *fakeHealer) SetLease(_ context.Context, lease api.Lease) error {
 	return f.refusal
 }
 
+func (f *fakeHealer) Restart(_ context.Context, unit, actor string) (string, error) {
+	if unit == "ssh.service" {
+		return "", &api.Refusal{Code: api.RefusedUnknown, Reason: "ssh.service is not ours"}
+	}
+	return unit + " for " + actor, nil
+}
+
 func (f *fakeHealer) ResetBreaker(context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -283,3 +290,18 @@ func TestAnswerThatIsNoJSONIsAnError(t *testing.T) {
 type liar struct{}
 
 func (liar) Status() (string, *dbus.Error) { return "all is well", nil }
+
+func TestRestartIsAnsweredWithItsIncidentOrARefusal(t *testing.T) {
+	testbus.New(t)
+	offer(t, &fakeHealer{})
+	eventually(t, "the healer", answers(t))
+	incident, err := Client{}.Restart(t.Context(), "arasul-proxy.service", "admin")
+	if err != nil || incident != "arasul-proxy.service for admin" {
+		t.Errorf("%q, %v", incident, err)
+	}
+	_, err = Client{}.Restart(t.Context(), "ssh.service", "admin")
+	var r *api.Refusal
+	if !errors.As(err, &r) || r.Code != api.RefusedUnknown || r.Reason != "ssh.service is not ours" {
+		t.Errorf("the refusal did not arrive: %v", err)
+	}
+}
