@@ -16,12 +16,14 @@
 //	           daemon       the life of a process under systemd
 //	           disk         room on the file system, and a reserve
 //	           host         /proc and /sys
+//	           issue        what screens show above the login prompt
 //	           jetson       the GPU of a Jetson, in sysfs
 //	           kernel       the kernel's log and its alarms
 //	           mdns         avahi, or zeroconf without it
 //	           nvml         GPUs through NVIDIA's library
 //	           ollama       the models in Ollama: seen, unloaded, loaded again
 //	           probe        one look at a service over HTTP
+//	           secrets      keys that only root can read: made, and never again
 //	           systemd      units over D-Bus: seen and moved
 //	           usb          a USB stick: mount, scan, log
 //
