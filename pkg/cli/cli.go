@@ -284,7 +284,7 @@ func (configShowCmd) Run(c *commands, env *Env) error {
 		fmt.Fprintln(env.Stderr, err)
 		return exit(78)
 	}
-	text, err := cfg.TOML()
+	text, err := cfg.Redacted().TOML()
 	if err != nil {
 		return err
 	}
