@@ -17,6 +17,7 @@
 //	           daemon       the life of a process under systemd
 //	           disk         room on the file system, and a reserve
 //	           host         /proc and /sys
+//	           issue        what screens show above the login prompt
 //	           jetson       the GPU of a Jetson, in sysfs
 //	           journal      the systemd journal: read and followed
 //	           kernel       the kernel's log and its alarms
@@ -24,6 +25,7 @@
 //	           nvml         GPUs through NVIDIA's library
 //	           ollama       the models in Ollama: seen, unloaded, loaded again
 //	           probe        one look at a service over HTTP
+//	           secrets      keys that only root can read: made, and never again
 //	           systemd      units over D-Bus: seen and moved
 //	           usb          a USB stick: mount, scan, log
 //

@@ -54,8 +54,13 @@ type Database interface {
 
 // Env is the world as a command sees it.
 type Env struct {
+	Stdin          *os.File // a terminal, or what was put in its place
 	Stdout, Stderr io.Writer
 	Dashboard      Dashboard
+	Console        Console
+	Issue          Issue
+	Machine        Machine
+	Secrets        Secrets
 	Healer         Healer
 	Database       Database
 	Disk           Disk
@@ -83,6 +88,7 @@ type commands struct {
 		Check configCheckCmd `cmd:"" help:"Check the configuration file. Exits with 78 when it is refused."`
 		Show  configShowCmd  `cmd:"" help:"Print the configuration in force, defaults included."`
 	} `cmd:"" name:"config" help:"Check and show the configuration."`
+	User userCmd `cmd:"" help:"Let the admin in again, from the machine itself. Needs root."`
 	Disk struct {
 		Clean   diskCleanCmd   `cmd:"" help:"Remove caches, old logs and, in the end, old samples until the disk is less than 85 % full. Exits with 1 when that failed."`
 		Reserve diskReserveCmd `cmd:"" hidden:"" help:"Set a reserve aside for the day when the disk is full, if there is room."`
@@ -100,6 +106,9 @@ type commands struct {
 		Provision dbProvisionCmd `cmd:"" help:"Create roles and database, migrate the schema."`
 		Vacuum    dbVacuumCmd    `cmd:"" help:"Give back what deleted rows have left."`
 	} `cmd:"" name:"db" hidden:"" help:"Steps of arasul-postgres.service, arasul-db.service and arasul-vacuum.service."`
+	Secrets struct {
+		Generate secretsGenerateCmd `cmd:"" help:"Make the keys that are missing."`
+	} `cmd:"" hidden:"" help:"The step of arasul-secrets.service."`
 }
 
 // exit is an error that only carries a code: everything was said already.
@@ -285,7 +294,7 @@ func (configShowCmd) Run(c *commands, env *Env) error {
 		fmt.Fprintln(env.Stderr, err)
 		return exit(78)
 	}
-	text, err := cfg.TOML()
+	text, err := cfg.Redacted().TOML()
 	if err != nil {
 		return err
 	}

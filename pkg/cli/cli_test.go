@@ -43,6 +43,8 @@ func TestMain(m *testing.M) {
 //	@recording              the healer's recording of a unit that failed
 //	@certs fresh            the signer and its certificates are as in testdata/certs/fresh
 //	@disk full              a clean-up comes to testdata/disk/full.json
+//	@console new            the dashboard answers the console testdata/console/new
+//	@stdin one line\n       what standard input is
 //	$ arasul status         what is typed, and indented its output,
 //		CRITICAL  box …
 //		2> a line of standard error
@@ -84,7 +86,7 @@ func play(t *testing.T, script string) string {
 		t.Fatal(err)
 	}
 	paths := strings.NewReplacer(here+"/", "", run, "/run/arasul", policy.Hash, "0123456789ab")
-	env := Env{Database: database{}}
+	env := Env{Database: database{}, Issue: &screen{}, Secrets: made{}}
 	var out strings.Builder
 	for line := range strings.Lines(script) {
 		if strings.HasPrefix(line, "\t") {
@@ -97,6 +99,10 @@ func play(t *testing.T, script string) string {
 			env.Dashboard = newDashboard(t, filepath.Join(run, rest+".sock"), filepath.Join("testdata/dashboard", rest))
 		case "@healer":
 			env.Healer = &healer{dir: filepath.Join("testdata/healer", rest)}
+		case "@console":
+			env.Console = newConsole(t, filepath.Join(run, "c"+rest), filepath.Join("testdata/console", rest))
+		case "@stdin":
+			env.Stdin = given(t, strings.NewReplacer(`\n`, "\n", `\r`, "\r").Replace(rest))
 		case "@disk":
 			env.Disk = disk{filepath.Join("testdata/disk", rest+".json")}
 		case "@certs":

@@ -38,13 +38,6 @@ type Config struct {
 	Access   Access   `toml:"access"`
 }
 
-// Database says where PostgreSQL is.
-type Database struct {
-	// DSN names another PostgreSQL server, as a URL or key=value string; empty
-	// means the machine's own, over its unix socket.
-	DSN string `toml:"dsn"`
-}
-
 // Metrics sets how often the host is looked at.
 type Metrics struct {
 	Interval  Duration `toml:"interval"`  // between samples, 1s to 5s: the unit watchdog waits for samples
@@ -121,7 +114,13 @@ const (
 // appliance works unconfigured. An error joins all Problems, each with file,
 // line and key; the configuration that comes with it has defaults in the tables
 // that have problems, and in all of them when the file is not TOML at all.
+// A systemd credential stands above the file, see [Credential].
 func Load(path string) (*Config, error) {
+	c, err := read(path)
+	return c, errors.Join(err, c.credential())
+}
+
+func read(path string) (*Config, error) {
 	data, err := readBounded(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Defaults(), nil
@@ -180,6 +179,9 @@ func (c *Config) Validate(report func(key, problem string)) {
 		if d.Std() < lo || d.Std() > hi {
 			report(key, fmt.Sprintf("%s is not between %s and %s", d, Duration(lo), Duration(hi)))
 		}
+	}
+	if _, err := c.Database.pieces(); err != nil {
+		report("database.dsn", err.Error())
 	}
 	within("metrics.interval", c.Metrics.Interval, time.Second, 5*time.Second)
 	within("metrics.flush", c.Metrics.Flush, c.Metrics.Interval.Std(), 10*time.Minute)

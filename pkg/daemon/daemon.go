@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -163,6 +164,9 @@ func (d *Daemon) reload(path string) {
 	if err != nil {
 		d.Log.Error("reload refused, the old configuration stays in force", "err", err)
 		return
+	}
+	if old := d.Config(); old.Database != cfg.Database && slices.Contains([]string{"metrics", "healer", "dashboard"}, d.Name) {
+		d.Log.Warn("restart needed", "reason", "[database] is read at the start only")
 	}
 	d.config.Store(cfg)
 	if d.onReload != nil {

@@ -78,12 +78,17 @@ type life struct {
 // begin runs a daemon with a configuration file of the given text.
 func begin(t *testing.T, text string, args []string, run func(context.Context, *Daemon) error) *life {
 	t.Helper()
+	return beginAs(t, "test", text, args, run)
+}
+
+func beginAs(t *testing.T, name, text string, args []string, run func(context.Context, *Daemon) error) *life {
+	t.Helper()
 	l := &life{t: t, config: filepath.Join(t.TempDir(), "arasul.toml"), exit: make(chan int, 1)}
 	l.configure(text)
 	args = append([]string{"-config", l.config}, args...)
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	go func() { l.exit <- Run(ctx, "test", args, &l.stdout, &l.stderr, run) }()
+	go func() { l.exit <- Run(ctx, name, args, &l.stdout, &l.stderr, run) }()
 	return l
 }
 
@@ -198,6 +203,28 @@ func TestReloadBringsTheNewConfigurationIntoForce(t *testing.T) {
 	l.wantLog("configuration reloaded")
 	l.signal(syscall.SIGTERM)
 	l.wantExit(ExitOK)
+}
+
+// A pool of connections is not exchanged under a daemon's feet; that it was not
+// must be said, and without the password.
+func TestReloadSaysWhatOnlyARestartBringsIntoForce(t *testing.T) {
+	for name, said := range map[string]bool{"metrics": true, "mdns": false} {
+		manager := newServiceManager(t)
+		l := beginAs(t, name, "", nil, serveUntilStopped)
+		manager.wants("READY=1\nSTATUS=serving well")
+		l.configure("[database]\ndsn = \"postgres://u:geheim@h/a\"\n")
+		before := monotonic(t)
+		l.signal(syscall.SIGHUP)
+		wantReloading(t, manager, before)
+		manager.wants("READY=1")
+		l.wantLog("configuration reloaded")
+		log := l.stderr.String()
+		if strings.Contains(log, "<4>msg=\"restart needed\"") != said || strings.Contains(log, "geheim") {
+			t.Errorf("%s said\n%s", name, log)
+		}
+		l.signal(syscall.SIGTERM)
+		l.wantExit(ExitOK)
+	}
 }
 
 // Proves BOOT-9: a bad value is refused with file, line and key, and a running

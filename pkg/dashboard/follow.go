@@ -101,7 +101,7 @@ func (d *Dashboard) FollowHealerStatus(ctx context.Context, healer Healer) error
 
 // chores are units that run when there is something to do, and are gone after
 // it. What came of them is in the incident, or the terminal, that asked for them.
-var chores = []string{"arasul-cleanup.service", "arasul-prune.service", "arasul-reserve.service", "arasul-vacuum.service"}
+var chores = []string{"arasul-cleanup.service", "arasul-prune.service", "arasul-reserve.service", "arasul-setup-code.service", "arasul-vacuum.service"}
 
 // FollowUnits watches our units until ctx ends and shows them in the order of
 // their names. Instances of a template, such as one USB stick, are no services,

@@ -69,7 +69,7 @@ func connConfig(cfg config.Database, role, socketDir string) (*pgx.ConnConfig, e
 	}
 	conf, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("reading [database] dsn: %w", err)
+		return nil, errors.New("reading [database] dsn: " + cfg.Explain(err)) // err has the password
 	}
 	conf.ConnectTimeout = 3 * time.Second
 	conf.RuntimeParams["application_name"] = role

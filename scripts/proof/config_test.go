@@ -95,3 +95,19 @@ func TestReloadTakesGoodConfigurationAndRefusesBad(t *testing.T) {
 		t.Errorf("main process %s before, %s after", pid, got)
 	}
 }
+
+// Proves BOOT-9: what the README says brings a new configuration into force is
+// taken by every daemon, without a restart.
+func TestReloadRestartsNoDaemon(t *testing.T) {
+	b := takePatient(t)
+	pids := map[string]string{}
+	for _, unit := range daemons {
+		pids[unit] = b.property(unit, "MainPID")
+	}
+	b.run(append([]string{"systemctl", "reload"}, daemons...)...)
+	for unit, pid := range pids {
+		if got := b.property(unit, "MainPID"); got != pid || b.property(unit, "ActiveState") != "active" {
+			t.Errorf("%s: main process %s before, %s after, now %s", unit, pid, got, b.property(unit, "ActiveState"))
+		}
+	}
+}

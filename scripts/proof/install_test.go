@@ -132,24 +132,27 @@ func TestInstalledUnitsAreEnabledAtBoot(t *testing.T) {
 func TestInstalledFilesBelongToTheirDaemons(t *testing.T) {
 	b := fresh.take(t)
 	for path, want := range map[string]string{
-		"/etc/arasul":                        "755 root root",
-		"/etc/arasul/arasul.toml":            "644 root root",
-		"/var/cache/arasul":                  "755 root root",
-		"/var/log/arasul":                    "750 root adm",
-		"/var/lib/arasul":                    "755 root root",
-		"/var/lib/arasul/dashboard":          "700 arasul-dashboard arasul-dashboard",
-		"/var/lib/arasul/healer":             "700 root arasul",
-		"/var/lib/arasul/metrics":            "700 arasul-metrics arasul",
-		"/var/lib/arasul/postgres":           "700 arasul-postgres arasul-postgres",
-		"/run/arasul":                        "755 root root",
-		"/run/arasul/dashboard.sock":         "660 arasul-dashboard arasul-proxy",
-		"/run/arasul/proxy.sock":             "600 arasul-proxy arasul-proxy",
-		"/run/arasul/healer":                 "750 root arasul",
-		"/run/arasul/healer/healer.sock":     "660 root arasul",
-		"/run/arasul/metrics":                "750 arasul-metrics arasul",
-		"/run/arasul/metrics/metrics.sock":   "660 arasul-metrics arasul",
-		"/run/arasul/postgres":               "755 arasul-postgres arasul-postgres",
-		"/run/arasul/postgres/.s.PGSQL.5432": "777 arasul-postgres arasul-postgres", // peer authentication guards it
+		"/etc/arasul":                         "755 root root",
+		"/etc/arasul/arasul.toml":             "644 root root",
+		"/var/cache/arasul":                   "755 root root",
+		"/var/log/arasul":                     "750 root adm",
+		"/var/lib/arasul":                     "755 root root",
+		"/var/lib/arasul/dashboard":           "700 arasul-dashboard arasul-dashboard",
+		"/var/lib/arasul/healer":              "700 root arasul",
+		"/var/lib/arasul/metrics":             "700 arasul-metrics arasul",
+		"/var/lib/arasul/postgres":            "700 arasul-postgres arasul-postgres",
+		"/var/lib/arasul/secrets":             "700 root root",
+		"/var/lib/arasul/secrets/session-key": "600 root root",
+		"/var/lib/arasul/secrets/totp-key":    "600 root root",
+		"/run/arasul":                         "755 root root",
+		"/run/arasul/dashboard.sock":          "660 arasul-dashboard arasul-proxy",
+		"/run/arasul/proxy.sock":              "600 arasul-proxy arasul-proxy",
+		"/run/arasul/healer":                  "750 root arasul",
+		"/run/arasul/healer/healer.sock":      "660 root arasul",
+		"/run/arasul/metrics":                 "750 arasul-metrics arasul",
+		"/run/arasul/metrics/metrics.sock":    "660 arasul-metrics arasul",
+		"/run/arasul/postgres":                "755 arasul-postgres arasul-postgres",
+		"/run/arasul/postgres/.s.PGSQL.5432":  "777 arasul-postgres arasul-postgres", // peer authentication guards it
 	} {
 		out, errOut, _ := b.try("stat", "--format=%a %U %G", path)
 		if got := strings.TrimSpace(out + errOut); got != want {

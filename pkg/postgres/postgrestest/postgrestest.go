@@ -49,6 +49,10 @@ func init() {
 		// Nothing here outlives the test, let alone a power cut.
 		Args: []string{"-c", "fsync=off", "-c", "full_page_writes=off"},
 	}
+	if address := os.Getenv(serverVar + "_TCP"); address != "" {
+		o.Args = append(o.Args, "-c", "listen_addresses="+address, "-c", "password_encryption=scram-sha-256",
+			"-c", "hba_file="+filepath.Join(dir, "hba"))
+	}
 	for _, peer := range filepath.SplitList(os.Getenv(serverVar + "_PEERS")) {
 		var p postgres.Peer
 		if _, err := fmt.Sscan(peer, &p.User, &p.Role); err == nil {
@@ -76,6 +80,12 @@ cd / && rm -rf "$0"`
 // its socket directory. The server is not provisioned. It ends when stop is
 // called, when stop is forgotten, and at the latest with the test binary.
 func Start(peers []postgres.Peer) (socketDir string, stop func(), err error) {
+	return serve(peers, "")
+}
+
+// serve is Start, with a server that also listens on this address and port 5432,
+// where it asks for a password.
+func serve(peers []postgres.Peer, address string) (socketDir string, stop func(), err error) {
 	dir, err := os.MkdirTemp("", "arasul-postgres-")
 	if err != nil {
 		return "", nil, fmt.Errorf("creating directory: %w", err)
@@ -87,6 +97,9 @@ func Start(peers []postgres.Peer) (socketDir string, stop func(), err error) {
 	}()
 	if err := os.Chmod(dir, 0o755); err != nil { // others connect, too
 		return "", nil, fmt.Errorf("opening directory: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "hba"), []byte("local all all peer map=arasul\nhost all all 127.0.0.0/8 scram-sha-256\n"), 0o644); err != nil {
+		return "", nil, fmt.Errorf("writing rules: %w", err)
 	}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
@@ -101,7 +114,7 @@ func Start(peers []postgres.Peer) (socketDir string, stop func(), err error) {
 
 	cmd := exec.Command("/bin/sh", "-c", keeper, dir)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), serverVar+"="+dir, serverVar+"_PEERS="+list(peers))
+	cmd.Env = append(os.Environ(), serverVar+"="+dir, serverVar+"_PEERS="+list(peers), serverVar+"_TCP="+address)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{self}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the test alone
