@@ -18,6 +18,7 @@ const (
 	healerSocket    = "/run/arasul/healer/healer.sock"
 	dashboardSocket = "/run/arasul/dashboard.sock"
 	proxySocket     = "/run/arasul/proxy.sock"
+	updateMark      = "/run/arasul/updating"
 	healerState     = "/var/lib/arasul/healer/state.json"
 	healerSpool     = "/var/lib/arasul/healer/spool"
 	healerPast      = "/var/lib/arasul/healer/observations"

@@ -28,8 +28,14 @@ func proxyDaemon(ctx context.Context, d *daemon.Daemon) error {
 	hostname, _ := os.Hostname()
 	p := proxy.New(proxy.Options{
 		Dashboard: dashboardSocket,
-		Hosts:     func() []string { return append([]string{hostname, d.Config().MDNS.Name}, d.Config().Proxy.Hosts...) },
-		Log:       d.Log,
+		Upstreams: func() proxy.Upstreams {
+			c := d.Config().Proxy
+			return proxy.Upstreams{N8N: c.N8N, Console: c.MinIOConsole, Storage: c.MinIO, LLM: c.LLM, Embeddings: c.Embeddings}
+		},
+		Hosts:       func() []string { return append([]string{hostname, d.Config().MDNS.Name}, d.Config().Proxy.Hosts...) },
+		StorageHost: func() string { return d.Config().MDNS.Name + "-s3" },
+		Updating:    updating,
+		Log:         d.Log,
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	for _, l := range listeners { // port 80, and a unix socket for the check below
@@ -38,6 +44,7 @@ func proxyDaemon(ctx context.Context, d *daemon.Daemon) error {
 		}
 		g.Go(func() error { return daemon.Serve(ctx, l, p.Handler()) })
 	}
+	g.Go(func() error { return p.Run(ctx) })
 	g.Go(func() error {
 		return d.Watch(ctx, func(ctx context.Context) error {
 			return client.New(proxySocket).GetJSON(ctx, "/health", &struct{}{})
@@ -45,4 +52,11 @@ func proxyDaemon(ctx context.Context, d *daemon.Daemon) error {
 	})
 	d.Ready("answering on port 80")
 	return g.Wait()
+}
+
+// updating says whether an update is under way: whoever runs one leaves this
+// file meanwhile. It is gone after a power cut.
+func updating() bool {
+	_, err := os.Stat(updateMark)
+	return err == nil
 }

@@ -25,6 +25,8 @@ func TestBadConfigurationNamesFileLineAndKey(t *testing.T) {
 		{"unknown mode", "[healer]\nmode = \"yolo\"\n", []string{`arasul.toml:2: healer.mode: "yolo" is neither "act" nor "shadow"`}},
 		{"relative policy", "[healer]\npolicy = \"p.toml\"\n", []string{"arasul.toml:2: healer.policy"}},
 		{"bad name", "[mdns]\nname = \"my.box\"\n", []string{"arasul.toml:2: mdns.name"}},
+		{"upstream elsewhere", "[proxy]\nn8n = \"192.0.2.1:5678\"\n", []string{"arasul.toml:2: proxy.n8n: \"192.0.2.1:5678\" is not an address of this machine"}},
+		{"upstream by name", "[proxy]\n\nllm = \"localhost:11434\"\n", []string{"arasul.toml:3: proxy.llm"}},
 		{"bad host", "[proxy]\nhosts = [\"ok.example\", \"http://no\"]\n", []string{`arasul.toml:2: proxy.hosts: "http://no"`}},
 	}
 	for _, tt := range tests {
