@@ -33,6 +33,7 @@ var pageTemplate = template.Must(template.New("").Parse(`<!doctype html>
 // its language, which reloads itself where waiting helps, and to everybody else
 // as an RFC 9457 problem. About is the upstream that it concerns, if any.
 func answer(w http.ResponseWriter, r *http.Request, a reply, about string) {
+	doNotDrain(w, r)
 	h := w.Header()
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")

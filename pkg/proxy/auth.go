@@ -161,7 +161,8 @@ func (g *gate) request(ctx context.Context, e enquiry) (yes permit, no *refusal,
 
 // say passes the dashboard's no on to the client. It leads nowhere but to paths
 // of our own.
-func (no *refusal) say(w http.ResponseWriter) {
+func (no *refusal) say(w http.ResponseWriter, r *http.Request) {
+	doNotDrain(w, r)
 	h := w.Header()
 	for _, name := range []string{"Content-Type", "Content-Security-Policy", "Retry-After", "Set-Cookie", "Vary", "Www-Authenticate", "X-Content-Type-Options", "Referrer-Policy"} {
 		if v := no.header.Values(name); len(v) > 0 {

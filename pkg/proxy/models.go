@@ -50,7 +50,7 @@ var verbs = []verb{
 // know. The path is the one that Ollama will see.
 func verbOf(path string) *verb {
 	i := slices.IndexFunc(verbs, func(v verb) bool {
-		return path == v.path || v.path != "/" && strings.HasSuffix(v.path, "/") && strings.HasPrefix(path, v.path) && path != v.path
+		return path == v.path || v.path != "/" && strings.HasSuffix(v.path, "/") && strings.HasPrefix(path, v.path)
 	})
 	if i < 0 {
 		return nil

@@ -106,8 +106,9 @@ func (p *Proxy) Run(ctx context.Context) error { return p.gate.watch(ctx) }
 type visit struct {
 	route     *route
 	permit    permit
-	endpoint  string // of S3
-	succeeded func() // what it does when the answer is one of success
+	body      *timedBody // nil: there is none
+	endpoint  string     // of S3
+	succeeded func()     // what it does when the answer is one of success
 }
 
 type visitKey struct{}
@@ -207,7 +208,7 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, v *visit) {
 		}
 		defer left()
 	}
-	if !limitBody(w, r, t) {
+	if !limitBody(w, r, v) {
 		answer(w, r, tooLarge, t.to)
 		return
 	}
@@ -240,7 +241,7 @@ func (p *Proxy) enter(w http.ResponseWriter, r **http.Request, v *visit, upgrade
 		}
 		return nil, false
 	case no != nil:
-		no.say(w)
+		no.say(w, *r)
 		return nil, false
 	case !mayChange(v.route, *r, yes):
 		answer(w, *r, adminOnly, v.route.to)

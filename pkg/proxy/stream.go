@@ -4,7 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,25 +13,32 @@ import (
 // may not hold us up.
 const writeWithin = time.Minute
 
-// errSlowBody says that the client took too long to send what it announced.
-var errSlowBody = errors.New("the request's body came too slowly")
+// doNotDrain has the connection end with an answer that was given without
+// reading the request's body. Else the server would read a part of it first,
+// and wait for a client that does not send it.
+func doNotDrain(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+}
 
 // limitBody has the body of a request end at the route's limits. It is false
 // when the body is too large by its own account.
-func limitBody(w http.ResponseWriter, r *http.Request, t *route) bool {
+func limitBody(w http.ResponseWriter, r *http.Request, v *visit) bool {
+	t := v.route
 	if t.body != unlimited && r.ContentLength > t.body {
 		return false
 	}
 	if r.ContentLength == 0 {
 		return true
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(t.within))
 	body := r.Body
 	if t.body != unlimited {
 		body = http.MaxBytesReader(w, body, t.body)
 	}
-	r.Body = &timedBody{body, rc, t.within, t.body == unlimited}
+	v.body = &timedBody{ReadCloser: body, rc: http.NewResponseController(w), within: t.within, rolling: t.body == unlimited}
+	v.body.extend()
+	r.Body = v.body
 	return true
 }
 
@@ -40,7 +47,14 @@ type timedBody struct {
 	io.ReadCloser
 	rc      *http.ResponseController
 	within  time.Duration
-	rolling bool // each piece has that long, not the whole
+	rolling bool         // each piece has that long, not the whole
+	until   atomic.Int64 // the deadline; 0: it has arrived
+}
+
+func (b *timedBody) extend() {
+	until := time.Now().Add(b.within)
+	b.until.Store(until.UnixNano())
+	_ = b.rc.SetReadDeadline(until)
 }
 
 // Read reads a piece. The deadline ends with the body: one that passed later
@@ -48,16 +62,24 @@ type timedBody struct {
 // answer.
 func (b *timedBody) Read(p []byte) (int, error) {
 	if b.rolling {
-		_ = b.rc.SetReadDeadline(time.Now().Add(b.within))
+		b.extend()
 	}
 	n, err := b.ReadCloser.Read(p)
-	switch {
-	case errors.Is(err, io.EOF):
+	if errors.Is(err, io.EOF) {
+		b.until.Store(0)
 		_ = b.rc.SetReadDeadline(time.Time{})
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = errSlowBody
 	}
 	return n, err
+}
+
+// slow says whether the client took too long. The server then takes it for
+// gone, although it may only wait for an answer.
+func (b *timedBody) slow() bool {
+	if b == nil {
+		return false
+	}
+	until := b.until.Load()
+	return until != 0 && time.Now().UnixNano() >= until
 }
 
 // timedWriter gives each piece of an answer its own time to leave, so that

@@ -163,14 +163,13 @@ func (u *upstream) failed(w http.ResponseWriter, r *http.Request, err error) {
 	var large *http.MaxBytesError
 	var network net.Error
 	switch {
+	case visitOf(r).body.slow():
+		answer(w, r, tooSlow, u.name)
+		return
 	case r.Context().Err() != nil: // the client has left, its session is over, or we stop
 		panic(http.ErrAbortHandler)
 	case errors.As(err, &large):
 		answer(w, r, tooLarge, u.name)
-		return
-	case errors.Is(err, errSlowBody):
-		w.Header().Set("Connection", "close")
-		answer(w, r, tooSlow, u.name)
 		return
 	}
 	if !u.gone.Swap(true) {
