@@ -127,6 +127,12 @@ func (u *upstream) rewrite(r *httputil.ProxyRequest) {
 	strip(r.Out.URL, v.route.strip)
 	r.Out.URL.Scheme = "http"
 	r.Out.URL.Host = u.host() // Out.Host stays what was asked for: signatures and Origin checks need it
+	if u.name == llm || u.name == embeddings {
+		// But Ollama answers to names in .local only, and to pages of such.
+		// Which names and pages may, we have looked at.
+		r.Out.Host = r.Out.URL.Host
+		h.Del("Origin")
+	}
 }
 
 // notTheirs are headers of answers by which an upstream would speak for the

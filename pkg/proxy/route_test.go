@@ -30,7 +30,11 @@ func TestEachPathHasItsUpstream(t *testing.T) {
 		{"POST", "/embeddings/api/embed", embeddings, "/api/embed"},
 	} {
 		resp, s := h.ask(t, tt.method, tt.uri, loggedIn)
-		if resp.StatusCode != 200 || s.Upstream != tt.upstream || s.URI != tt.arrives || s.Host != "arasul.local" {
+		host := s.Host == "arasul.local"
+		if tt.upstream == llm || tt.upstream == embeddings { // which answers to few names
+			host = strings.HasPrefix(s.Host, "127.0.0.1:")
+		}
+		if resp.StatusCode != 200 || s.Upstream != tt.upstream || s.URI != tt.arrives || !host {
 			t.Errorf("%s %s: status %d, %s saw %s for %s", tt.method, tt.uri, resp.StatusCode, s.Upstream, s.URI, s.Host)
 		}
 	}
