@@ -24,6 +24,7 @@ const (
 	acmeFolder      = "/var/lib/arasul/tls/acme"
 	addressesFile   = "/run/arasul/proxy/addresses-changed"
 	announcedFile   = "/run/arasul/mdns/announced"
+	updateMark      = "/run/arasul/updating"
 	healerState     = "/var/lib/arasul/healer/state.json"
 	healerSpool     = "/var/lib/arasul/healer/spool"
 	healerPast      = "/var/lib/arasul/healer/observations"

@@ -36,7 +36,17 @@ func proxyDaemon(ctx context.Context, d *daemon.Daemon) error {
 		cfg := d.Config()
 		return append([]string{hostname, cfg.MDNS.Name, mdns.S3(cfg.MDNS.Name), cfg.ACME.Domain}, cfg.Proxy.Hosts...)
 	}
-	p := proxy.New(proxy.Options{Dashboard: dashboardSocket, Hosts: hosts, Log: d.Log})
+	p := proxy.New(proxy.Options{
+		Dashboard: dashboardSocket,
+		Upstreams: func() proxy.Upstreams {
+			c := d.Config().Proxy
+			return proxy.Upstreams{N8N: c.N8N, Console: c.MinIOConsole, Storage: c.MinIO, LLM: c.LLM, Embeddings: c.Embeddings}
+		},
+		Hosts:       hosts,
+		StorageHost: func() string { return mdns.S3(d.Config().MDNS.Name) },
+		Updating:    updating,
+		Log:         d.Log,
+	})
 	keyring := proxy.NewKeyring(certificateFiles, d.Log)
 	doors := proxy.NewDoors(proxy.TLSOptions{
 		Keyring:    keyring,
@@ -69,6 +79,7 @@ func proxyDaemon(ctx context.Context, d *daemon.Daemon) error {
 	}
 	g.Go(func() error { return keyring.Run(ctx) })
 	g.Go(func() error { return proxy.TellAddresses(ctx, addressesFile, addresses, d.Log) })
+	g.Go(func() error { return p.Run(ctx) })
 	g.Go(func() error {
 		return d.Watch(ctx, func(ctx context.Context) error {
 			return client.New(proxySocket).GetJSON(ctx, "/health", &struct{}{})
@@ -76,4 +87,11 @@ func proxyDaemon(ctx context.Context, d *daemon.Daemon) error {
 	})
 	d.Ready("answering on ports 80 and 443")
 	return g.Wait()
+}
+
+// updating says whether an update is under way: whoever runs one leaves this
+// file meanwhile. It is gone after a power cut.
+func updating() bool {
+	_, err := os.Stat(updateMark)
+	return err == nil
 }

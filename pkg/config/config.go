@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"net"
 	"net/mail"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -57,6 +58,14 @@ type Proxy struct {
 	// Hosts are names the appliance answers to, besides its .local name, its
 	// host name and its addresses.
 	Hosts []string `toml:"hosts"`
+
+	// The programs behind it, as address:port on loopback: its sandbox reaches
+	// no other. An empty one is not there.
+	N8N          string `toml:"n8n"`
+	MinIOConsole string `toml:"minio_console"`
+	MinIO        string `toml:"minio"` // its S3 API
+	LLM          string `toml:"llm"`
+	Embeddings   string `toml:"embeddings"`
 }
 
 // MDNS sets what is announced in the local network.
@@ -92,6 +101,13 @@ func Defaults() *Config {
 			Retention: Duration(7 * 24 * time.Hour),
 		},
 		Healer: Healer{Mode: ModeAct},
+		Proxy: Proxy{
+			N8N:          "127.0.0.1:5678",
+			MinIOConsole: "127.0.0.1:9001",
+			MinIO:        "127.0.0.1:9000",
+			LLM:          "127.0.0.1:11434",
+			Embeddings:   "127.0.0.1:11435",
+		},
 		MDNS:   MDNS{Name: "arasul"},
 		ACME:   ACME{Directory: LetsEncrypt},
 		Access: Access{Status: StatusLocal},
@@ -201,6 +217,17 @@ func (c *Config) Validate(report func(key, problem string)) {
 	for _, h := range c.Proxy.Hosts {
 		if net.ParseIP(h) == nil && !hostName(h) {
 			report("proxy.hosts", fmt.Sprintf("%q is neither a lower-case host name nor an address", h))
+		}
+	}
+	for _, to := range []struct{ key, address string }{
+		{"proxy.n8n", c.Proxy.N8N},
+		{"proxy.minio_console", c.Proxy.MinIOConsole},
+		{"proxy.minio", c.Proxy.MinIO},
+		{"proxy.llm", c.Proxy.LLM},
+		{"proxy.embeddings", c.Proxy.Embeddings},
+	} {
+		if a, err := netip.ParseAddrPort(to.address); to.address != "" && (err != nil || !a.Addr().IsLoopback() || a.Port() == 0) {
+			report(to.key, fmt.Sprintf("%q is not an address of this machine with a port, such as 127.0.0.1:8080", to.address))
 		}
 	}
 	if !hostLabel(c.MDNS.Name) || len(c.MDNS.Name) > 56 { // room for -s3-999 when the name is taken

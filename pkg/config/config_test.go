@@ -32,6 +32,8 @@ func TestBadConfigurationNamesFileLineAndKey(t *testing.T) {
 		{"email with a name", "[acme]\nemail = \"A <a@b.example>\"\n", []string{"arasul.toml:2: acme.email"}},
 		{"directory without TLS", "[acme]\ndirectory = \"http://a.example/dir\"\n", []string{"arasul.toml:2: acme.directory"}},
 		{"relative root", "[acme]\nca_root = \"root.pem\"\n", []string{"arasul.toml:2: acme.ca_root"}},
+		{"upstream elsewhere", "[proxy]\nn8n = \"192.0.2.1:5678\"\n", []string{"arasul.toml:2: proxy.n8n: \"192.0.2.1:5678\" is not an address of this machine"}},
+		{"upstream by name", "[proxy]\n\nllm = \"localhost:11434\"\n", []string{"arasul.toml:3: proxy.llm"}},
 		{"bad host", "[proxy]\nhosts = [\"ok.example\", \"http://no\"]\n", []string{`arasul.toml:2: proxy.hosts: "http://no"`}},
 	}
 	for _, tt := range tests {

@@ -12,25 +12,6 @@ import (
 	"time"
 )
 
-// words is what we say to people in one language.
-type words struct{ Lang, Title, Text string }
-
-// Every answer of our own has words in English and German.
-var (
-	english = map[int]words{
-		http.StatusServiceUnavailable:    {"en", "One moment, please", "The dashboard is starting again. This page reloads by itself."},
-		http.StatusMisdirectedRequest:    {"en", "Not under this name", "This appliance does not answer to the name in the address bar. Use its own name, such as arasul.local, or its IP address. An administrator can add names in /etc/arasul/arasul.toml, [proxy] hosts."},
-		http.StatusRequestEntityTooLarge: {"en", "Too large", "What was sent is larger than this appliance accepts."},
-		http.StatusMethodNotAllowed:      {"en", "Not possible", "This can only be read."},
-	}
-	german = map[int]words{
-		http.StatusServiceUnavailable:    {"de", "Einen Moment bitte", "Die Oberfläche startet gerade neu. Diese Seite lädt sich von selbst neu."},
-		http.StatusMisdirectedRequest:    {"de", "Nicht unter diesem Namen", "Dieses Gerät hört nicht auf den Namen in der Adresszeile. Verwenden Sie seinen eigenen Namen, etwa arasul.local, oder seine IP-Adresse. Weitere Namen trägt der Administrator in /etc/arasul/arasul.toml unter [proxy] hosts ein."},
-		http.StatusRequestEntityTooLarge: {"de", "Zu groß", "Das Gesendete ist größer, als dieses Gerät annimmt."},
-		http.StatusMethodNotAllowed:      {"de", "Nicht möglich", "Hier lässt sich nur lesen."},
-	}
-)
-
 const style = `:root{color-scheme:light dark;font:1.1rem/1.5 system-ui,sans-serif}` +
 	`body{margin:0;min-height:100vh;display:grid;place-items:center}main{max-width:32rem;padding:2rem}h1{font-size:1.6rem;margin:0 0 .5rem}`
 
@@ -43,46 +24,56 @@ var contentSecurityPolicy = func() string {
 
 var pageTemplate = template.Must(template.New("").Parse(`<!doctype html>
 <html lang="{{.Lang}}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-{{if .Reload}}<meta http-equiv="refresh" content="2">
+{{if .Reload}}<meta http-equiv="refresh" content="{{.Reload}}">
 {{end}}<title>Arasul: {{.Title}}</title><style>{{.Style}}</style></head>
 <body><main role="status"><h1>{{.Title}}</h1><p>{{.Text}}</p></main></body></html>
 `))
 
-// answer says on our own behalf what a status means: to a browser as a page in
+// answer says on our own behalf what is the matter: to a browser as a page in
 // its language, which reloads itself where waiting helps, and to everybody else
-// as an RFC 9457 problem.
-func answer(w http.ResponseWriter, r *http.Request, status int) {
+// as an RFC 9457 problem. About is the upstream that it concerns, if any.
+func answer(w http.ResponseWriter, r *http.Request, a reply, about string) {
+	doNotDrain(w, r)
 	h := w.Header()
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Accept, Accept-Language")
-
+	if a.reload > 0 {
+		h.Set("Retry-After", strconv.Itoa(a.reload))
+	}
+	if v := visitOf(r); v.route == &storageRoute || v.route != nil && a.kind == elsewhere.kind {
+		answerStorage(w, r, a, about, v.endpoint)
+		return
+	}
 	isAPI := r.URL.Path == "/api" || strings.HasPrefix(r.URL.Path, "/api/")
 	if isAPI || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		h.Set("Content-Type", "application/problem+json")
-		w.WriteHeader(status)
+		w.WriteHeader(a.status)
 		_ = json.NewEncoder(w).Encode(struct {
+			Type      string    `json:"type"`
 			Title     string    `json:"title"`
 			Status    int       `json:"status"`
 			Detail    string    `json:"detail"`
 			Timestamp time.Time `json:"timestamp"`
-		}{http.StatusText(status), status, english[status].Text, time.Now().UTC()})
+		}{"urn:arasul:problem:" + a.kind, http.StatusText(a.status), a.status, a.english(about), time.Now().UTC()})
 		return
 	}
-	says := english[status]
+	lang, says := "en", a.en
 	if prefersGerman(r.Header.Get("Accept-Language")) {
-		says = german[status]
+		lang, says = "de", a.de
 	}
+	says.Text = strings.ReplaceAll(says.Text, "$", parts[about][map[string]int{"de": 1}[lang]])
 	var page bytes.Buffer
 	_ = pageTemplate.Execute(&page, struct {
 		words
+		Lang   string
 		Style  template.CSS
-		Reload bool
-	}{says, style, status == http.StatusServiceUnavailable})
+		Reload int
+	}{says, lang, style, a.reload})
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
+	w.WriteHeader(a.status)
 	_, _ = w.Write(page.Bytes())
 }
 

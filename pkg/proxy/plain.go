@@ -90,7 +90,7 @@ func redirect(w http.ResponseWriter, r *http.Request) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		to, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 		if at := localAddr(to); at.WithZone("") != addr.Unmap().WithZone("") {
-			answer(w, r, http.StatusMisdirectedRequest)
+			answer(w, r, misdirected, "")
 			return
 		}
 		if addr.Is6() {
@@ -126,7 +126,7 @@ func (d *Doors) open(w http.ResponseWriter, r *http.Request) bool {
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		answer(w, r, http.StatusMethodNotAllowed)
+		answer(w, r, notAllowed, "")
 		return true
 	}
 	serve(w, r)

@@ -1,50 +1,68 @@
 // Package proxy is the appliance's door to the network: it decides which
-// requests are for us, hands them to the dashboard's unix socket, and says
-// something friendly while the dashboard restarts.
+// requests are for us, who may make them and how often, hands each to the
+// program that answers it, and says something friendly while that is away.
 //
 // It answers only to names that are ours, so that a page elsewhere cannot reach
 // us through a name that it points here (DNS rebinding), and what a client
-// claims about itself in headers never arrives behind it. It does not cache,
-// log requests, or know who is asking; TLS, sessions and the routes to other
-// services are yet to come.
+// claims about itself in headers never arrives behind it. Who may come in is
+// the dashboard's to say; the proxy asks it, keeps the answer for seconds, and
+// fails closed. It does not cache content or log requests, and it knows no
+// passwords and no sessions.
+//
+// A request goes through the files in this order:
+//
+//	limit.go     connections: how many
+//	host.go      the name it asks for is ours
+//	path.go      the path means the same to everybody
+//	route.go     which upstream, on which terms: the table
+//	rate.go      how often, how many at once; counter.go counts
+//	models.go    what may be asked of Ollama; s3.go: of MinIO
+//	auth.go      the dashboard lets it pass; cache.go remembers, live.go ends
+//	             what is still open when a session does
+//	stream.go    bodies and answers keep coming
+//	header.go    what passes in headers, either way
+//	upstream.go  those behind us; answer.go speaks for them, words.go has the words
 package proxy
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/http/httputil"
+	"net/url"
+	"strconv"
 	"strings"
-	"time"
 )
 
-const (
-	maxBody      = 1 << 20          // bytes of a request body
-	bodyWithin   = 30 * time.Second // for a request body to arrive
-	headerWithin = 10 * time.Second // for the dashboard to begin an answer
-	healthWithin = time.Second      // for the dashboard's own health
-	patience     = 2 * time.Second  // with a dashboard that restarts
-	retryEvery   = 50 * time.Millisecond
-)
-
-// Options says where the dashboard is and which names are ours.
+// Options says who is behind us and which names are ours. The functions are
+// called for each request, so that a configuration can change; none may be slow.
 type Options struct {
 	Dashboard string // path of its unix socket
+	// Upstreams returns where the others are.
+	Upstreams func() Upstreams
 	// Hosts returns the names that we answer to, besides localhost and all IP
-	// addresses. A name of one label counts with .local, too. It is called for
-	// each request.
+	// addresses. A name of one label counts with .local, too.
 	Hosts func() []string
-	Log   *slog.Logger
+	// StorageHost returns the name of one label under which S3 is served, in
+	// .local: a signature covers the host and the path, so S3 needs a name of
+	// its own.
+	StorageHost func() string
+	// Updating says whether an update is under way, which explains why
+	// somebody is away.
+	Updating func() bool
+	Log      *slog.Logger
 }
+
+// Upstreams are addresses on loopback, as host:port. An empty one is not there.
+type Upstreams struct{ N8N, Console, Storage, LLM, Embeddings string }
 
 // Proxy serves the network side.
 type Proxy struct {
-	opts     Options
-	upstream http.RoundTripper
-	handler  http.Handler
+	opts      Options
+	upstreams map[string]*upstream
+	gate      *gate
+	allowance *allowance
+	pulse     pulse
+	sameSite  *http.CrossOriginProtection
 }
 
 // New prepares a proxy. It does not connect.
@@ -55,151 +73,203 @@ func New(opts Options) *Proxy {
 	if opts.Hosts == nil {
 		opts.Hosts = func() []string { return nil }
 	}
-	p := &Proxy{opts: opts, upstream: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", opts.Dashboard)
-		},
-		MaxIdleConnsPerHost:   64,
-		IdleConnTimeout:       90 * time.Second,
-		ResponseHeaderTimeout: headerWithin,
-		DisableCompression:    true, // pass on what the client asked for
-	}}
-	toDashboard := &httputil.ReverseProxy{
-		Rewrite:      rewrite,
-		Transport:    patient{p.upstream},
-		ErrorHandler: p.failed,
-		ErrorLog:     slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
+	if opts.StorageHost == nil {
+		opts.StorageHost = func() string { return "" }
 	}
-	dashboard := limitBody(toDashboard)
-	p.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case !ours(r.Host, opts.Hosts()):
-			answer(w, r, http.StatusMisdirectedRequest)
-		case r.Method == http.MethodConnect: // this is no way out
-			answer(w, r, http.StatusMethodNotAllowed)
-		case r.URL.Path == "/health":
-			p.health(w, r)
-		default:
-			dashboard.ServeHTTP(w, r)
-		}
-	})
+	if opts.Upstreams == nil {
+		opts.Upstreams = func() Upstreams { return Upstreams{} }
+	}
+	if opts.Updating == nil {
+		opts.Updating = func() bool { return false }
+	}
+	p := &Proxy{opts: opts, allowance: newAllowance(), sameSite: http.NewCrossOriginProtection()}
+	p.upstreams = map[string]*upstream{
+		dashboard:  p.newUpstream(dashboard, "unix", func() string { return opts.Dashboard }),
+		n8n:        p.newUpstream(n8n, "tcp", func() string { return opts.Upstreams().N8N }),
+		console:    p.newUpstream(console, "tcp", func() string { return opts.Upstreams().Console }),
+		storage:    p.newUpstream(storage, "tcp", func() string { return opts.Upstreams().Storage }),
+		llm:        p.newUpstream(llm, "tcp", func() string { return opts.Upstreams().LLM }),
+		embeddings: p.newUpstream(embeddings, "tcp", func() string { return opts.Upstreams().Embeddings }),
+	}
+	p.gate = &gate{ask: p.upstreams[dashboard].transport, log: opts.Log, changed: make(chan struct{}, 1)}
 	return p
 }
 
 // Handler answers the network. Serve it with limits on headers and idle
 // connections, but without a deadline for writing, which would cut streams.
-func (p *Proxy) Handler() http.Handler { return p.handler }
+func (p *Proxy) Handler() http.Handler { return http.HandlerFunc(p.serve) }
 
-// claims are headers in which a proxy tells those behind it who is asking. A
-// client that sends them lies; rewrite also drops all whose name begins with
-// one of claimPrefixes.
-var (
-	claims        = []string{"Forwarded", "Client-Ip", "True-Client-Ip", "Via"}
-	claimPrefixes = []string{"X-Forwarded", "X-Real-", "X-Client-", "X-Cluster-", "X-Original-", "X-Rewrite-", "X-Auth-", "X-Remote-", "Remote-", "Cf-"}
-)
+// Run cuts the connections of sessions that have ended, until ctx ends.
+func (p *Proxy) Run(ctx context.Context) error { return p.gate.watch(ctx) }
 
-// rewrite turns a request from the network into one to the dashboard, which
-// sees the host that was asked for and the address it came from.
-func rewrite(r *httputil.ProxyRequest) {
-	for _, name := range claims {
-		r.Out.Header.Del(name)
-	}
-	for name := range r.Out.Header {
-		// Some readers take X_Forwarded_For for X-Forwarded-For.
-		spelled := strings.ReplaceAll(strings.ToLower(name), "_", "-")
-		for _, prefix := range claimPrefixes {
-			if strings.HasPrefix(spelled, strings.ToLower(prefix)) {
-				delete(r.Out.Header, name)
-			}
-		}
-	}
-	r.Out.URL.Scheme = "http"
-	r.Out.URL.Host = "dashboard" // for connection reuse; Out.Host stays what was asked for
-	r.SetXForwarded()
+// visit is what we know about one request.
+type visit struct {
+	route     *route
+	permit    permit
+	body      *timedBody // nil: there is none
+	endpoint  string     // of S3
+	succeeded func()     // what it does when the answer is one of success
 }
 
-// limitBody refuses bodies that are too large or too slow.
-func limitBody(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength > maxBody {
-			answer(w, r, http.StatusRequestEntityTooLarge)
-			return
-		}
-		if r.ContentLength != 0 {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWithin))
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		}
-		next.ServeHTTP(w, r)
-	})
-}
+type visitKey struct{}
 
-// patient tries again for a moment when the dashboard does not answer: it is
-// being restarted. Only what can be asked twice is: reading, without a body.
-type patient struct{ next http.RoundTripper }
-
-func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
-	deadline := time.Now().Add(patience)
-	for {
-		resp, err := p.next.RoundTrip(r)
-		repeatable := (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.Body == nil || r.Body == http.NoBody)
-		if err == nil || !repeatable || !time.Now().Before(deadline) {
-			return resp, err
-		}
-		wait := time.NewTimer(retryEvery)
-		select {
-		case <-wait.C:
-		case <-r.Context().Done():
-			wait.Stop()
-			return nil, err
-		}
+func visitOf(r *http.Request) *visit {
+	if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
+		return v
 	}
+	return &visit{}
 }
 
-// failed answers in place of a dashboard that did not. When the request has
-// ended there is nothing to say, and the connection goes: returning would make
-// it a 200 without a body.
-func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
-	var tooLarge *http.MaxBytesError
+// serve finds the row of the table for a request.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
+	v := &visit{}
+	r = r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
+	name := p.opts.StorageHost()
+	forStorage := name != "" && ours(r.Host, []string{name}) && !ours(r.Host, nil)
 	switch {
-	case r.Context().Err() != nil: // the client has left, or we stop
-		panic(http.ErrAbortHandler)
-	case errors.As(err, &tooLarge):
-		answer(w, r, http.StatusRequestEntityTooLarge)
-	default:
-		p.opts.Log.Warn("no answer from dashboard", "err", err, "path", r.URL.Path)
-		w.Header().Set("Retry-After", "2")
-		answer(w, r, http.StatusServiceUnavailable)
-	}
-}
-
-// Health is what the proxy says about itself. That it says so at all means that
-// it lives; the dashboard may not.
-type Health struct {
-	Status    string    `json:"status"`    // up
-	Dashboard string    `json:"dashboard"` // up or down
-	Timestamp time.Time `json:"timestamp"`
-}
-
-func (p *Proxy) health(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		answer(w, r, http.StatusMethodNotAllowed)
+	case forStorage:
+		v.route = &storageRoute
+	case !ours(r.Host, p.opts.Hosts()):
+		answer(w, r, misdirected, "")
 		return
 	}
-	h := Health{Status: "up", Dashboard: "down", Timestamp: time.Now().UTC()}
-	ctx, cancel := context.WithTimeout(r.Context(), healthWithin)
-	defer cancel()
-	if req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://dashboard/api/health", nil); err == nil {
-		if resp, err := p.upstream.RoundTrip(req); err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				h.Dashboard = "up"
+	if r.Method == http.MethodConnect || r.Method == http.MethodTrace { // this is no way out, and no mirror
+		answer(w, r, notAllowed, "")
+		return
+	}
+	if !forStorage {
+		if why := crooked(r.URL); why != "" {
+			p.opts.Log.Debug("request refused", "reason", why)
+			answer(w, r, badPath, "")
+			return
+		}
+		v.route = find(r.URL.Path)
+		v.endpoint = p.endpoint(r, name)
+	}
+	switch {
+	case v.route.to == "" && v.route.prefix == "/health":
+		p.health(w, r)
+	case v.route.to == "":
+		answer(w, r, notFound, "")
+	case v.route.entrance(r):
+		to := url.URL{Path: r.URL.Path + "/", RawQuery: r.URL.RawQuery}
+		http.Redirect(w, r, to.String(), http.StatusPermanentRedirect)
+	default:
+		p.pass(w, r, v)
+	}
+}
+
+// endpoint is where S3 is to be found, as seen from who asks.
+func (p *Proxy) endpoint(r *http.Request, name string) string {
+	if name == "" {
+		return ""
+	}
+	_, scheme := origin(r)
+	return scheme + "://" + strings.ToLower(name) + ".local"
+}
+
+// pass lets a request through to its upstream, if it may.
+func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, v *visit) {
+	t := v.route
+	upgrade := r.Header.Get("Upgrade") != ""
+	if client, ok := address(r); ok {
+		limit := p.allowance.rates[t.of(r)]
+		if wait := limit.take(w, r, client); wait > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(retryAfter(wait)))
+			answer(w, r, tooMany, t.to)
+			return
+		}
+		if t.rate == login {
+			v.succeeded = func() { limit.giveBack(client) }
+		}
+		crowds := []*crowd{&p.allowance.all}
+		if t.long || upgrade {
+			crowds = append(crowds, &p.allowance.long)
+		}
+		for _, c := range crowds {
+			if !c.enter(client) {
+				w.Header().Set("Retry-After", "5")
+				answer(w, r, tooManyAtOnce, t.to)
+				return
 			}
+			defer c.leave(client)
 		}
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_ = json.NewEncoder(w).Encode(h)
+	for _, may := range []func(*route, *http.Request) (reply, bool){mayAsk, p.mayFetch} {
+		if no, ok := may(t, r); !ok {
+			answer(w, r, no, t.to)
+			return
+		}
+	}
+	if t.login {
+		left, ok := p.enter(w, &r, v, upgrade)
+		if !ok {
+			return
+		}
+		defer left()
+	}
+	if !limitBody(w, r, v) {
+		answer(w, r, tooLarge, t.to)
+		return
+	}
+	out := timeWrites(w, r)
+	if timed, ok := out.(*timedWriter); ok && !upgrade {
+		defer timed.end()
+	}
+	p.upstreams[t.to].proxy.ServeHTTP(out, r)
+}
+
+// enter has the dashboard decide whether a request may pass, and sees to it that
+// it ends when the session does. It replaces the request by one that can be
+// ended.
+func (p *Proxy) enter(w http.ResponseWriter, r **http.Request, v *visit, upgrade bool) (left func(), ok bool) {
+	if p.fromElsewhere(*r, upgrade) {
+		answer(w, *r, crossSite, v.route.to)
+		return nil, false
+	}
+	e := enquire(*r)
+	yes, no, generation, err := p.gate.admit((*r).Context(), e)
+	switch {
+	case err != nil && (*r).Context().Err() != nil:
+		panic(http.ErrAbortHandler)
+	case err != nil:
+		p.opts.Log.Warn("nobody is let in", "err", err)
+		if p.opts.Updating() {
+			answer(w, *r, updating, v.route.to)
+		} else {
+			answer(w, *r, unsure, v.route.to)
+		}
+		return nil, false
+	case no != nil:
+		no.say(w, *r)
+		return nil, false
+	case !mayChange(v.route, *r, yes):
+		answer(w, *r, adminOnly, v.route.to)
+		return nil, false
+	}
+	v.permit = yes
+	ctx, leave := context.WithCancelCause((*r).Context())
+	*r = (*r).WithContext(ctx)
+	gone := p.gate.crowd.enter(e, leave)
+	if p.gate.permits.since(generation) {
+		p.gate.look() // the session may have ended while we asked
+	}
+	return func() { gone(); leave(nil) }, true
+}
+
+// fromElsewhere says whether a page of another site makes this request with its
+// visitor's cookies: one that changes something, or opens a WebSocket.
+func (p *Proxy) fromElsewhere(r *http.Request, upgrade bool) bool {
+	if bearer(r.Header) != "" { // no browser adds that by itself
+		return false
+	}
+	if p.sameSite.Check(r) != nil {
+		return true
+	}
+	from := r.Header.Get("Origin")
+	if !upgrade || from == "" {
+		return false
+	}
+	u, err := url.Parse(from)
+	return err != nil || !strings.EqualFold(u.Host, r.Host)
 }

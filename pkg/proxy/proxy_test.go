@@ -22,8 +22,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// upstream serves h on a unix socket until the test ends.
-func upstream(t *testing.T, h http.HandlerFunc) (socket string) {
+// board serves h on a unix socket until the test ends.
+func board(t *testing.T, h http.HandlerFunc) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", socket)
@@ -99,7 +99,7 @@ func TestOnlyOurNamesAreAnswered(t *testing.T) {
 }
 
 func TestForeignNamesNeverReachTheDashboard(t *testing.T) {
-	socket := upstream(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s reached the dashboard", r.Host) })
+	socket := board(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s reached the dashboard", r.Host) })
 	address := front(t, Options{Dashboard: socket, Hosts: func() []string { return []string{"arasul"} }})
 	for _, request := range []string{
 		"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
@@ -129,7 +129,7 @@ func TestForeignNamesNeverReachTheDashboard(t *testing.T) {
 // The rows are headers by which a client pretends to be somebody else, and the
 // ways to get them past a proxy.
 func TestClientsCannotSpeakForTheProxy(t *testing.T) {
-	socket := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	socket := board(t, func(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"host": r.Host, "header": r.Header})
 	})
 	address := front(t, Options{Dashboard: socket, Hosts: func() []string { return []string{"arasul"} }})
@@ -184,7 +184,7 @@ func TestClientsCannotSpeakForTheProxy(t *testing.T) {
 }
 
 func TestRequestsPassUnchanged(t *testing.T) {
-	socket := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	socket := board(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("X-Answer", "yes")
 		w.WriteHeader(http.StatusTeapot)
@@ -199,19 +199,19 @@ func TestRequestsPassUnchanged(t *testing.T) {
 
 // Proves PROXY-3 in part: request size limits.
 func TestLargeBodiesAreRefused(t *testing.T) {
-	socket := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	socket := board(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 	})
 	address := front(t, Options{Dashboard: socket})
 	for name, request := range map[string]string{
-		"announced": fmt.Sprintf("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", maxBody+1),
-		"chunked":   fmt.Sprintf("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s", 2*maxBody, strings.Repeat("x", 2*maxBody)),
+		"announced": fmt.Sprintf("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", apiBody+1),
+		"chunked":   fmt.Sprintf("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s", 2*apiBody, strings.Repeat("x", 2*apiBody)),
 	} {
 		if resp, _ := raw(t, address, request); resp.StatusCode != http.StatusRequestEntityTooLarge {
 			t.Errorf("%s: status %d", name, resp.StatusCode)
 		}
 	}
-	request := fmt.Sprintf("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", maxBody, strings.Repeat("x", maxBody))
+	request := fmt.Sprintf("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", apiBody, strings.Repeat("x", apiBody))
 	if resp, _ := raw(t, address, request); resp.StatusCode != http.StatusOK {
 		t.Errorf("at the limit: status %d", resp.StatusCode)
 	}
@@ -219,7 +219,7 @@ func TestLargeBodiesAreRefused(t *testing.T) {
 
 // Proves PROXY-3 in part: WebSockets pass through.
 func TestWebSocketPassesThrough(t *testing.T) {
-	socket := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	socket := board(t, func(w http.ResponseWriter, r *http.Request) {
 		conn, err := websocket.Accept(w, r, nil)
 		if err != nil {
 			t.Error(err)
@@ -251,7 +251,7 @@ func TestWebSocketPassesThrough(t *testing.T) {
 // Proves PROXY-3 in part: streams pass through as they come.
 func TestStreamIsNotHeldBack(t *testing.T) {
 	heard := make(chan struct{})
-	socket := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	socket := board(t, func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "first\n")
 		_ = http.NewResponseController(w).Flush()
 		select {
@@ -289,7 +289,7 @@ func TestHealthSaysWhetherTheDashboardAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			socket := filepath.Join(t.TempDir(), "none")
 			if tt.answer != nil {
-				socket = upstream(t, tt.answer)
+				socket = board(t, tt.answer)
 			}
 			begin := time.Now()
 			resp, body := raw(t, front(t, Options{Dashboard: socket}), "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -354,7 +354,7 @@ func TestPatienceEndsWhenTheClientLeaves(t *testing.T) {
 // it had been answered.
 func TestRequestThatEndsUnansweredIsNoSuccess(t *testing.T) {
 	asked := make(chan struct{})
-	socket := upstream(t, func(_ http.ResponseWriter, r *http.Request) {
+	socket := board(t, func(_ http.ResponseWriter, r *http.Request) {
 		close(asked)
 		<-r.Context().Done()
 	})
@@ -428,7 +428,7 @@ func TestFriendlyPageWhileTheDashboardIsAway(t *testing.T) {
 			r.Header.Set("Accept", tt.accept)
 			r.Header.Set("Accept-Language", tt.language)
 			w := httptest.NewRecorder()
-			p.failed(w, r, errors.New("dial unix: no such file"))
+			p.upstreams[dashboard].failed(w, r, errors.New("dial unix: no such file"))
 			h := w.Header()
 			if w.Code != http.StatusServiceUnavailable || h.Get("Retry-After") != "2" || h.Get("Content-Type") != tt.kind || h.Get("Cache-Control") != "no-store" {
 				t.Errorf("status %d, %v", w.Code, h)
@@ -458,14 +458,15 @@ func TestFriendlyPageWhileTheDashboardIsAway(t *testing.T) {
 }
 
 func TestEveryAnswerHasWordsInBothLanguages(t *testing.T) {
-	for status, e := range english {
-		g := german[status]
-		if e.Lang != "en" || g.Lang != "de" || e.Title == "" || g.Title == "" || e.Text == "" || g.Text == "" {
-			t.Errorf("status %d: %+v, %+v", status, e, g)
+	for _, a := range replies {
+		if a.status < 400 || a.kind == "" || a.en.Title == "" || a.de.Title == "" || a.en.Text == "" || a.de.Text == "" {
+			t.Errorf("%+v", a)
 		}
 	}
-	if len(english) != len(german) {
-		t.Errorf("%d in English, %d in German", len(english), len(german))
+	for name := range kinds {
+		if p := parts[name]; p[0] == "" || p[1] == "" {
+			t.Errorf("no words for %s", name)
+		}
 	}
 }
 
