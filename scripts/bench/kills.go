@@ -125,7 +125,11 @@ func newWatch(ctx context.Context, check string) (*watch, error) {
 	return w, nil
 }
 
+// stop may be called on nil, and on what newWatch left half made.
 func (w *watch) stop() {
+	if w == nil {
+		return
+	}
 	for _, f := range w.stops {
 		f()
 	}
