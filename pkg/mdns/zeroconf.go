@@ -95,7 +95,8 @@ func announceByZeroconf(a Announcement, labels []string, links []link, wake chan
 // probe asks three times whether somebody has the name, and reports whether it
 // is ours.
 func (z *byZeroconf) probe(ctx context.Context) bool {
-	wait := rand.N(probeGap) // machines that got power together shall not ask together
+	// Machines that got power together shall not ask together.
+	wait := rand.N(probeGap) //nolint:gosec // it may be guessed: nothing hangs on it
 	for i := 0; ; i++ {
 		select {
 		case <-ctx.Done():

@@ -73,7 +73,7 @@ func (s SMI) run(ctx context.Context, args ...string) (output string, stuck bool
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var out limited
-	cmd := exec.CommandContext(ctx, path, args...)
+	cmd := exec.CommandContext(ctx, path, args...) //nolint:gosec // nvidia-smi, and numbers of GPUs
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second // for grandchildren that hold the pipe
 	if err := cmd.Start(); err != nil {

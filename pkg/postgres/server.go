@@ -109,7 +109,7 @@ func Exec(o ServerOptions) error {
 	program := o.program(major, "postgres")
 	// The server finds its share directory from its own path.
 	args := append([]string{program, "-D", o.cluster(major)}, o.Args...)
-	return fmt.Errorf("executing %s: %w", program, syscall.Exec(program, args, os.Environ()))
+	return fmt.Errorf("executing %s: %w", program, syscall.Exec(program, args, os.Environ())) //nolint:gosec // the distribution's postgres, chosen by the version of the data
 }
 
 func (o ServerOptions) cluster(major int) string {
@@ -167,7 +167,7 @@ func (o ServerOptions) initdb(ctx context.Context, major int) error {
 	if err := os.RemoveAll(half); err != nil {
 		return fmt.Errorf("removing half-made cluster: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, o.program(major, "initdb"), "-D", half, "-U", superuser, "-A", "peer",
+	cmd := exec.CommandContext(ctx, o.program(major, "initdb"), "-D", half, "-U", superuser, "-A", "peer", //nolint:gosec // the distribution's initdb, with arguments of ours
 		"-E", "UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-instructions")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("running initdb: %w: %s", err, lastLine(out))

@@ -15,24 +15,21 @@ import (
 	"github.com/arasul/arasul/pkg/postgres"
 )
 
-// keepForeign holds the server's lifeline: collected, it would end.
-var keepForeign func()
-
 // foreign is the second server of this test binary.
-var foreign = sync.OnceValues(func() (dir string, err error) {
+var foreign = sync.OnceValues(func() (s server, err error) {
 	me, err := user.Current()
 	if err != nil {
-		return "", fmt.Errorf("asking who this is: %w", err)
+		return s, fmt.Errorf("asking who this is: %w", err)
 	}
-	dir, keepForeign, err = serve([]postgres.Peer{{User: me.Username, Role: "arasul-postgres"}}, foreignAddress())
+	s.socketDir, s.stop, err = serve([]postgres.Peer{{User: me.Username, Role: "arasul-postgres"}}, foreignAddress())
 	if err != nil {
-		return "", err
+		return s, err
 	}
 	for deadline := time.Now().Add(startWait); ; time.Sleep(50 * time.Millisecond) {
-		err := Database{"postgres", dir}.exec("arasul-postgres", "SELECT 1")
+		err := Database{"postgres", s.socketDir}.exec("arasul-postgres", "SELECT 1")
 		var answer *pgconn.PgError
 		if !errors.As(err, &answer) || answer.Code != "57P03" || time.Now().After(deadline) { // it is still starting
-			return dir, err
+			return s, err
 		}
 	}
 })
@@ -49,11 +46,11 @@ func foreignAddress() string {
 // no other right. The server ends with the test binary.
 func NewForeign(t testing.TB) config.Database {
 	t.Helper()
-	dir, err := foreign()
+	s, err := foreign()
 	if err != nil {
 		t.Fatalf("PostgreSQL for tests: %v", err)
 	}
-	admin := Database{"postgres", dir}
+	admin := Database{"postgres", s.socketDir}
 	name := fmt.Sprintf("customer_%d", clones.Add(1))
 	admin.Exec(t, "arasul-postgres", `CREATE ROLE `+name+` LOGIN PASSWORD 'Ge/heim@%42: ?' NOCREATEDB NOCREATEROLE`)
 	admin.Exec(t, "arasul-postgres", `CREATE DATABASE `+name+` OWNER `+name)
