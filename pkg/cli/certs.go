@@ -88,10 +88,9 @@ func (s certsShowCmd) Run(c *commands, env *Env) error {
 
 func printCertificates(w io.Writer, s api.Certificates) {
 	day := func(t time.Time) string { return t.Local().Format(time.DateOnly) }
-	switch {
-	case s.Certificate == nil:
+	if s.Certificate == nil {
 		fmt.Fprintln(w, "There is no certificate yet (systemctl status arasul-certs).")
-	default:
+	} else {
 		from := map[string]string{
 			api.IssuerLocal: "this machine's own authority",
 			api.IssuerACME:  "Let's Encrypt or another public authority",

@@ -1,12 +1,10 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -120,7 +118,7 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, secure *tls.
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		TLSConfig:         secure,
-		ErrorLog:          log.New(serverLog{}, "", 0),
+		ErrorLog:          slog.NewLogLogger(serverLog{slog.Default().Handler()}, slog.LevelWarn),
 		BaseContext:       func(net.Listener) context.Context { return stream.WithEnd(requests, ctx.Done()) },
 	}
 	for _, change := range options {
@@ -159,13 +157,16 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, secure *tls.
 	return ctx.Err()
 }
 
-// serverLog is what net/http has to say, but for handshakes that failed: any
-// scanner, and any browser that does not trust us yet, could fill the log.
-type serverLog struct{}
+// serverLog passes on what net/http has to say, but for handshakes that failed:
+// any scanner, and any browser that does not trust us yet, could fill the log.
+type serverLog struct{ slog.Handler }
 
-func (serverLog) Write(line []byte) (int, error) {
-	if !bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
-		slog.Warn("http server", "err", strings.TrimSpace(string(line)))
+// Handle is for slog.
+func (h serverLog) Handle(ctx context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "http: TLS handshake error") {
+		return nil
 	}
-	return len(line), nil
+	said := slog.NewRecord(r.Time, r.Level, "http server", r.PC)
+	said.AddAttrs(slog.String("err", r.Message))
+	return h.Handler.Handle(ctx, said)
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -335,12 +336,13 @@ func TestAddressesAreToldWhenTheyStay(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "addresses-changed")
 	one, two := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
 	synctest.Test(t, func(t *testing.T) {
-		now := []netip.Addr{two, one, two}
+		var now atomic.Pointer[[]netip.Addr]
+		now.Store(&[]netip.Addr{two, one, two})
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			_ = TellAddresses(ctx, path, func() ([]netip.Addr, error) { return now, nil }, slog.New(slog.DiscardHandler))
+			_ = TellAddresses(ctx, path, func() ([]netip.Addr, error) { return *now.Load(), nil }, slog.New(slog.DiscardHandler))
 		}()
 		after := func(d time.Duration, want string) {
 			t.Helper()
@@ -351,11 +353,11 @@ func TestAddressesAreToldWhenTheyStay(t *testing.T) {
 			}
 		}
 		after(0, "10.0.0.1\n10.0.0.2\n")
-		now = []netip.Addr{one}
+		now.Store(&[]netip.Addr{one})
 		after(addressesEvery, "10.0.0.1\n10.0.0.2\n")
-		now = []netip.Addr{one, two}
+		now.Store(&[]netip.Addr{one, two})
 		after(addressesEvery, "10.0.0.1\n10.0.0.2\n")
-		now = []netip.Addr{two}
+		now.Store(&[]netip.Addr{two})
 		after(2*addressesEvery, "10.0.0.2\n")
 		cancel()
 		<-done
