@@ -12,8 +12,8 @@ const (
 // Certificates is what browsers see of this machine, and what they have to
 // trust to see it without a warning.
 type Certificates struct {
-	CA          *CertificateAuthority `json:"ca" doc:"This machine's own authority; null until it was made"`
-	Certificate *Certificate          `json:"certificate" doc:"What a visitor gets who asks for the machine's own name; null until there is one"`
+	CA          *CertificateAuthority `json:"ca,omitempty" doc:"This machine's own authority; absent until it was made"`
+	Certificate *Certificate          `json:"certificate,omitempty" doc:"What a visitor gets who asks for the machine's own name; absent until there is one"`
 	Ready       bool                  `json:"ready" doc:"There is a certificate that is valid now, so that the page is there over https"`
 	Time        time.Time             `json:"timestamp"`
 }

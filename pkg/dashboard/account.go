@@ -118,7 +118,7 @@ func (d *Dashboard) sessions(ctx context.Context, _ *struct{}) (*answer[SessionL
 }
 
 type sessionInput struct {
-	ID string `path:"id" maxLength:"64"`
+	ID string `path:"id" maxLength:"64" example:"0f8b6c1e9d2a4b7c" doc:"Of the session"`
 }
 
 func (d *Dashboard) endSession(ctx context.Context, in *sessionInput) (*left, error) {
@@ -225,7 +225,7 @@ type auditInput struct {
 	Action string     `query:"action" maxLength:"100" pattern:"^[a-z.-]*$" example:"auth.login" doc:"Only this action, or those below it: auth finds auth.login"`
 	Result api.Result `query:"result" enum:"success,refused,failed" doc:"Only events that ended so"`
 	Since  time.Time  `query:"since" example:"2026-03-01T00:00:00Z" doc:"Only events at this time or later"`
-	Before int64      `query:"before" minimum:"0" doc:"Only events before the one of this id; next of the page before asks for the one after it"`
+	Before int64      `query:"before" minimum:"0" example:"4711" doc:"Only events before the one of this id; next of the page before asks for the one after it"`
 	Limit  int        `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Events per page"`
 }
 

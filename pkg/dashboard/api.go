@@ -294,6 +294,16 @@ func (d *Dashboard) databaseUp() bool {
 	return d.seen.DatabaseErr == nil
 }
 
+func docsOperation() *huma.Operation {
+	html := map[string]*huma.MediaType{"text/html": {Schema: &huma.Schema{Type: huma.TypeString}}}
+	return &huma.Operation{
+		OperationID: "docs", Method: http.MethodGet, Path: "/api/docs", Tags: []string{"system"},
+		Summary:     "This document, as a page",
+		Description: "It comes with the appliance and loads nothing from elsewhere. What is tried out there is done with the session of the browser.",
+		Responses:   map[string]*huma.Response{"200": {Description: "The page", Content: html}, "404": {Description: "This build has no page"}},
+	}
+}
+
 func specOperation() *huma.Operation {
 	return &huma.Operation{
 		OperationID: "openapi", Method: http.MethodGet, Path: "/api/openapi.json", Tags: []string{"system"},

@@ -96,6 +96,8 @@ type Dashboard struct {
 	router  chi.Routes
 	spec    []byte
 
+	document *huma.OpenAPI // what spec was written from
+
 	hub     stream.Hub
 	sockets chan struct{} // one token per open WebSocket
 	queries chan struct{} // one token per query that somebody out there asked for
@@ -199,6 +201,8 @@ func (d *Dashboard) routes() error {
 			_, _ = w.Write(d.spec)
 		})
 		doc.AddOperation(specOperation())
+		r.Get("/api/docs", d.docs)
+		doc.AddOperation(docsOperation())
 		r.Method(http.MethodGet, "/metrics", d.scrape())
 		doc.AddOperation(scrapeOperation())
 	})
@@ -206,6 +210,8 @@ func (d *Dashboard) routes() error {
 	r.NotFound(d.servePage)
 	r.MethodNotAllowed(d.methodNotAllowed)
 	secured(doc)
+	complete(doc)
+	d.document = doc
 	d.handler, d.router = r, r
 
 	var err error

@@ -229,7 +229,7 @@ func (d *Dashboard) healingStatistics(ctx context.Context, in *statisticsInput) 
 }
 
 type rebootsInput struct {
-	Limit int `query:"limit" minimum:"1" maximum:"200" default:"50"`
+	Limit int `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Reboots, newest first"`
 }
 
 func (d *Dashboard) healingReboots(ctx context.Context, in *rebootsInput) (*answer[RebootList], error) {

@@ -69,31 +69,31 @@ type LogList struct {
 	Timestamp time.Time `json:"timestamp"`
 }
 
-// logFilter is what all questions about the journal have in common.
-type logFilter struct {
+// LogFilter is what all questions about the journal have in common.
+type LogFilter struct {
 	Service  string       `query:"service" maxLength:"120" pattern:"^[a-z0-9-]+(@[A-Za-z0-9_:.-]+)?$" patternDescription:"short name of a service" example:"metrics" doc:"Only what this service says, by its short name, or what systemd says about it; kernel: the kernel. All of ours unless given"`
 	Severity api.Severity `query:"severity" enum:"emerg,alert,crit,err,warning,notice,info,debug" example:"warning" doc:"Only entries as bad as this, or worse"`
 	Since    time.Time    `query:"since" example:"2026-03-01T00:00:00Z" doc:"Only entries of this second or later"`
 }
 
-func (f logFilter) query(lines int) api.LogQuery {
+func (f LogFilter) query(lines int) api.LogQuery {
 	return api.LogQuery{Service: f.Service, Severity: f.Severity, Since: f.Since, Lines: lines}
 }
 
 type logsInput struct {
-	logFilter
+	LogFilter
 	Before string `query:"before" maxLength:"200" pattern:"^s=[0-9a-f]{32};i=[0-9a-f]{1,16};b=[0-9a-f]{32};m=[0-9a-f]{1,16};t=[0-9a-f]{1,16};x=[0-9a-f]{1,16}$" patternDescription:"cursor of an entry" example:"s=0639c4b1aa4f4a7d8d0e4a3d1a9c2b7e;i=4f2;b=7c1d4f6e8a9b4c3d9e2f1a0b5c6d7e8f;m=2faf080;t=65bfeda352240;x=3c95d937d2153e67" doc:"Only entries older than the one with this cursor; next of the page before asks for the one after it"`
 	Lines  int    `query:"lines" minimum:"1" maximum:"1000" default:"200" doc:"Entries per page"`
 }
 
 type logStreamInput struct {
-	logFilter
+	LogFilter
 	Lines int    `query:"lines" minimum:"0" maximum:"1000" default:"0" doc:"So many of the newest entries come first"`
 	Last  string `header:"Last-Event-ID" maxLength:"200" doc:"A cursor: go on after this entry, and lines does not count. Browsers send it by themselves when they come back"`
 }
 
 type logDownloadInput struct {
-	logFilter
+	LogFilter
 	Lines int `query:"lines" minimum:"1" maximum:"10000" default:"10000" doc:"The newest so many entries, 8 MiB at most"`
 }
 
@@ -227,19 +227,27 @@ func sendEntries(ctx context.Context, w http.ResponseWriter, entries <-chan api.
 		case <-ctx.Done():
 			return
 		case <-ended:
+			for len(entries) > 0 { // what came before the end
+				if !send(event(<-entries)) {
+					return
+				}
+			}
 			return
 		case <-beat.C:
 		case e := <-entries:
-			data, err := json.Marshal(e)
-			if err != nil {
-				return
-			}
-			text = "id: " + e.Cursor + "\ndata: " + string(data) + "\n\n"
+			text = event(e)
 		}
 		if !send(text) {
 			return
 		}
 	}
+}
+
+// event is an entry as a server-sent event. JSON has no line ends in it, and a
+// cursor was checked.
+func event(e api.LogEntry) string {
+	data, _ := json.Marshal(e) // text and a time can always be written
+	return "id: " + e.Cursor + "\ndata: " + string(data) + "\n\n"
 }
 
 func (d *Dashboard) logDownload(ctx context.Context, in *logDownloadInput) (*huma.StreamResponse, error) {

@@ -41,7 +41,7 @@ func (w *written) Entries(_ context.Context, q api.LogQuery) (page api.LogPage, 
 	}
 	from := w.n
 	if q.Before != "" {
-		_, err = fmt.Sscanf(q.Before[35:], ";i=%x", &from)
+		_, err = fmt.Sscanf(q.Before[34:], ";i=%x", &from)
 	}
 	for i := from - 1; i >= 0 && len(page.Entries) < q.Lines; i-- {
 		page.Entries = append(page.Entries, entry(i))
@@ -149,8 +149,8 @@ func TestLogsThatCannotBeReadAreAProblem(t *testing.T) {
 	}
 }
 
-// follow opens the stream and returns what comes, line by line.
-func follow(t *testing.T, server *httptest.Server, path string, header http.Header) (lines *bufio.Reader, stop func()) {
+// tail opens the stream and returns what comes, line by line.
+func tail(t *testing.T, server *httptest.Server, path string, header http.Header) (lines *bufio.Reader, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	req, err := http.NewRequestWithContext(ctx, "GET", server.URL+path, nil)
@@ -173,7 +173,7 @@ func TestLogStreamSendsEntriesWithTheirCursors(t *testing.T) {
 	server := httptest.NewServer(asAdmin(t, newDashboard(t, Options{Logs: w})))
 	defer server.Close()
 	w.more <- entry(1)
-	lines, stop := follow(t, server, "/api/logs/stream?service=proxy&severity=err&lines=7", http.Header{})
+	lines, stop := tail(t, server, "/api/logs/stream?service=proxy&severity=err&lines=7", http.Header{})
 	if q := <-w.seen; q.Service != "proxy" || q.Severity != "err" || q.Lines != 7 || q.After != "" {
 		t.Errorf("asked for %+v", q)
 	}
@@ -186,7 +186,7 @@ func TestLogStreamSendsEntriesWithTheirCursors(t *testing.T) {
 		}
 	}
 	stop()
-	_, stop = follow(t, server, "/api/logs/stream?lines=7", http.Header{"Last-Event-Id": {cursor(1)}})
+	_, stop = tail(t, server, "/api/logs/stream?lines=7", http.Header{"Last-Event-Id": {cursor(1)}})
 	defer stop()
 	if q := <-w.seen; q.After != cursor(1) {
 		t.Errorf("came back with %+v", q)
@@ -202,7 +202,7 @@ func TestLogStreamCannotBeForged(t *testing.T) {
 	evil.Message = "a\n\ndata: {\"message\":\"forged\"}\r\n\r\nid: 7"
 	w.more <- evil
 	close(w.more)
-	lines, stop := follow(t, server, "/api/logs/stream", http.Header{})
+	lines, stop := tail(t, server, "/api/logs/stream", http.Header{})
 	defer stop()
 	text, err := io.ReadAll(lines)
 	if err != nil || strings.Count(string(text), "\ndata: ") != 1 || strings.Count(string(text), "\nid: ") != 1 || strings.Contains(string(text), "\r") {
@@ -216,7 +216,7 @@ func TestLogFollowersAreCounted(t *testing.T) {
 	defer server.Close()
 	var stops []func()
 	for range maxLogFollows {
-		_, stop := follow(t, server, "/api/logs/stream", http.Header{})
+		_, stop := tail(t, server, "/api/logs/stream", http.Header{})
 		stops = append(stops, stop)
 	}
 	if code, _ := ask(t, d, "/api/logs/stream"); code != 503 {

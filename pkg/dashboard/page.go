@@ -1,9 +1,10 @@
 package dashboard
 
 import (
-	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"path"
@@ -12,20 +13,24 @@ import (
 	"time"
 )
 
-// page is the built page in memory, by URL path. It is a few hundred kilobytes.
+// docsPage is the page of the API's description: for the admin, at /api/docs.
+const docsPage = "/docs.html"
+
+// page knows the files of the built pages, by URL path. Their content stays in
+// the program's file, from where it is served.
 type page map[string]asset
 
 // asset is one file in the encodings it was built in; "" is the file itself.
 type asset struct {
 	contentType string
 	etag        string
-	encodings   map[string][]byte
+	encodings   map[string]string // names of files
 }
 
-// loadPage reads files and pairs them with their compressed siblings. A nil
+// loadPage looks at files and pairs them with their compressed siblings. A nil
 // file system is an empty page.
 func loadPage(web fs.FS) (page, error) {
-	files := make(map[string][]byte)
+	files := make(map[string]string) // digests of their content
 	if web == nil {
 		return nil, nil
 	}
@@ -33,14 +38,14 @@ func loadPage(web fs.FS) (page, error) {
 		if err != nil || !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") {
 			return err
 		}
-		files["/"+name], err = fs.ReadFile(web, name)
+		files["/"+name], err = digest(web, name)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading page: %w", err)
 	}
 	p := make(page)
-	for name, body := range files {
+	for name, sum := range files {
 		plain, compressed := strings.CutSuffix(name, ".br")
 		if !compressed {
 			plain, compressed = strings.CutSuffix(name, ".gz")
@@ -48,15 +53,29 @@ func loadPage(web fs.FS) (page, error) {
 		if _, ok := files[plain]; ok && compressed {
 			continue // a sibling, not a file of its own
 		}
-		a := asset{contentType(name), fmt.Sprintf("%x", sha256.Sum256(body))[:16], map[string][]byte{"": body}}
+		a := asset{contentType(name), sum, map[string]string{"": name[1:]}}
 		for encoding, suffix := range map[string]string{"br": ".br", "gzip": ".gz"} {
-			if sibling, ok := files[name+suffix]; ok {
-				a.encodings[encoding] = sibling
+			if _, ok := files[name+suffix]; ok {
+				a.encodings[encoding] = name[1:] + suffix
 			}
 		}
 		p[name] = a
 	}
 	return p, nil
+}
+
+// digest is the beginning of a file's SHA-256.
+func digest(web fs.FS, name string) (string, error) {
+	f, err := web.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8]), nil
 }
 
 // contentType does not ask the machine's MIME tables, which differ.
@@ -94,6 +113,32 @@ func (d *Dashboard) servePage(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if !ok || name == docsPage {
+		http.NotFound(w, r)
+		return
+	}
+	d.serveAsset(w, r, name, a)
+}
+
+// docs serves the description of the API for people.
+func (d *Dashboard) docs(w http.ResponseWriter, r *http.Request) {
+	a, ok := d.page[docsPage]
+	if !ok {
+		problem(w, http.StatusNotFound, "This build of Arasul has no such page. The document is at /api/openapi.json.")
+		return
+	}
+	d.serveAsset(w, r, docsPage, a)
+}
+
+func (d *Dashboard) serveAsset(w http.ResponseWriter, r *http.Request, name string, a asset) {
+	encoding := a.encoding(r.Header.Values("Accept-Encoding"))
+	f, err := d.opts.Web.Open(a.encodings[encoding])
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	defer f.Close()
+	content, ok := f.(io.ReadSeeker) // as those of embed are
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -105,13 +150,12 @@ func (d *Dashboard) servePage(w http.ResponseWriter, r *http.Request) {
 		h.Set("Cache-Control", "no-cache")
 	}
 	h.Set("Content-Type", a.contentType)
-	encoding := a.encoding(r.Header.Values("Accept-Encoding"))
 	if encoding != "" {
 		h.Set("Content-Encoding", encoding)
 	}
 	h.Set("Vary", "Accept-Encoding")
 	h.Set("ETag", strconv.Quote(strings.TrimSuffix(a.etag+"-"+encoding, "-")))
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.encodings[encoding]))
+	http.ServeContent(w, r, "", time.Time{}, content)
 }
 
 // encoding picks the smallest form that the browser takes.
@@ -124,7 +168,7 @@ func (a asset) encoding(accept []string) string {
 		taken[strings.ToLower(strings.TrimSpace(name))] = !refused
 	}
 	for _, encoding := range []string{"br", "gzip"} {
-		if taken[encoding] && a.encodings[encoding] != nil {
+		if taken[encoding] && a.encodings[encoding] != "" {
 			return encoding
 		}
 	}
