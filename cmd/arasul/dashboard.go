@@ -6,10 +6,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/auth"
 	"github.com/arasul/arasul/pkg/bus/healer1"
 	"github.com/arasul/arasul/pkg/client"
@@ -56,12 +58,12 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Network:  client.New(mdnsSocket),
 		Logs:     dashboard.LogSocket{Daemon: client.New(logsSocket)},
 
-		Restarter: healer1.Client{},
-		Inspector: db,
-
-		Gate:  gate,
-		Audit: access,
-		Log:   d.Log,
+		Restarter:    healer1.Client{},
+		Inspector:    db,
+		Certificates: certificates{d},
+		Gate:         gate,
+		Audit:        access,
+		Log:          d.Log,
 	})
 	if err != nil {
 		return err
@@ -88,6 +90,13 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 	})
 	d.Ready("answering on " + dashboardSocket)
 	return g.Wait()
+}
+
+// certificates are what browsers see of the machine under its own name.
+type certificates struct{ d *daemon.Daemon }
+
+func (c certificates) Read() (api.Certificates, error) {
+	return certificateFiles.Certificates(c.d.Config().MDNS.Name+".local", time.Now()), nil
 }
 
 func withPeer(s *http.Server) { s.ConnContext = dashboard.WithPeer }
