@@ -6,12 +6,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/auth"
 	"github.com/arasul/arasul/pkg/bus/healer1"
 	"github.com/arasul/arasul/pkg/client"
@@ -60,7 +58,7 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 
 		Restarter:    healer1.Client{},
 		Inspector:    db,
-		Certificates: certificates{d},
+		Certificates: certificates{},
 		Gate:         gate,
 		Audit:        access,
 		Log:          d.Log,
@@ -90,13 +88,6 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 	})
 	d.Ready("answering on " + dashboardSocket)
 	return g.Wait()
-}
-
-// certificates are what browsers see of the machine under its own name.
-type certificates struct{ d *daemon.Daemon }
-
-func (c certificates) Read() (api.Certificates, error) {
-	return certificateFiles.Certificates(c.d.Config().MDNS.Name+".local", time.Now()), nil
 }
 
 func withPeer(s *http.Server) { s.ConnContext = dashboard.WithPeer }

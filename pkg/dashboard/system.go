@@ -16,9 +16,10 @@ type Inspector interface {
 	Health(ctx context.Context) (api.DatabaseHealth, error)
 }
 
-// Certificates reads what browsers see of this machine.
+// Certificates says what browsers see of this machine when they ask for host;
+// empty: its own name.
 type Certificates interface {
-	Read() (api.Certificates, error)
+	Show(host string) api.Certificates
 }
 
 // SystemHealth is Health with what the healer's probes saw.
@@ -139,14 +140,8 @@ func (d *Dashboard) aiService(unit string, probes []api.ProbeResult, asked bool)
 }
 
 func (d *Dashboard) certificates(context.Context, *struct{}) (*answer[api.Certificates], error) {
-	const away = "The certificates cannot be read right now."
 	if d.opts.Certificates == nil {
-		return nil, huma.Error503ServiceUnavailable(away)
+		return nil, huma.Error503ServiceUnavailable("The certificates cannot be read right now.")
 	}
-	c, err := d.opts.Certificates.Read()
-	if err != nil {
-		d.opts.Log.Warn("certificates unread", "err", err)
-		return nil, huma.Error503ServiceUnavailable(away)
-	}
-	return &answer[api.Certificates]{c}, nil
+	return &answer[api.Certificates]{d.opts.Certificates.Show("")}, nil
 }

@@ -29,13 +29,13 @@ func (p part) Health(context.Context) (api.DatabaseHealth, error) {
 	return api.DatabaseHealth{Status: api.Up, Latency: 0.001, Version: "15.1", Time: time.Now()}, p.err
 }
 
-func (p part) Read() (api.Certificates, error) {
-	return api.Certificates{Ready: true, Time: time.Now()}, p.err
+func (part) Show(string) api.Certificates {
+	return api.Certificates{Ready: true, Time: time.Now()}
 }
 
 func TestPartsThatAreAwayAreProblemsOfTheirOwn(t *testing.T) {
 	away := part{err: errors.New("dial unix: secret")}
-	for _, opts := range []Options{{}, {Network: away, Inspector: away, Certificates: away}} {
+	for _, opts := range []Options{{}, {Network: away, Inspector: away}} {
 		d := newDashboard(t, opts)
 		for _, path := range []string{"/api/system/network", "/api/database/health", "/api/certificates"} {
 			code, body := ask(t, d, path)
