@@ -242,6 +242,60 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/certificates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What browsers see of this machine, and what they have to trust */
+        get: operations["certificates"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/database/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How does the database do */
+        get: operations["database-health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/docs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * This document, as a page
+         * @description It comes with the appliance and loads nothing from elsewhere. What is tried out there is done with the session of the browser.
+         */
+        get: operations["docs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/gpu": {
         parameters: {
             query?: never;
@@ -268,6 +322,63 @@ export interface paths {
         };
         /** Is the dashboard alive, and what is missing */
         get: operations["health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The journal, in pages */
+        get: operations["logs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/logs/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The journal, as a file
+         * @description Plain text, the oldest entry first, one line each: time, unit, severity, message.
+         */
+        get: operations["logs-download"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/logs/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The journal, as it grows
+         * @description Server-sent events: each has a LogEntry as data and its cursor as id. A comment every 15 seconds keeps the connection alive. It ends after an hour, or when the session does; a browser comes back by itself.
+         */
+        get: operations["logs-stream"];
         put?: never;
         post?: never;
         delete?: never;
@@ -483,6 +594,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/services/ai": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How do the language models do */
+        get: operations["services-ai"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/services/{name}": {
         parameters: {
             query?: never;
@@ -500,6 +628,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/services/{name}/restart": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restart a service
+         * @description The healer does it, when it is its turn, and keeps it as an incident of the rule request. The answer comes before the service goes down, also when that is this one. 409: not now, because an update, a repair or systemd is at it. 429: it was restarted less than ten seconds ago.
+         */
+        post: operations["service-restart"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/system/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How do all parts do, with what their probes say */
+        get: operations["system-health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/system/info": {
         parameters: {
             query?: never;
@@ -509,6 +674,23 @@ export interface paths {
         };
         /** What machine is this */
         get: operations["system-info"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/system/network": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How is the machine connected */
+        get: operations["system-network"];
         put?: never;
         post?: never;
         delete?: never;
@@ -558,6 +740,29 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        AIService: {
+            /** @description What it has loaded, as the healer last saw; at most 16 */
+            models: components["schemas"]["Model"][] | null;
+            /** @example llm */
+            name: string;
+            /**
+             * @description Why it is not up, in words
+             * @example not installed
+             */
+            reason?: string;
+            /**
+             * @description The worse of what systemd and the probe say
+             * @enum {string}
+             */
+            status: "up" | "degraded" | "down" | "unknown";
+            /** @example arasul-llm.service */
+            unit: string;
+        };
+        AIServices: {
+            services: components["schemas"]["AIService"][] | null;
+            /** Format: date-time */
+            timestamp: string;
+        };
         Action: {
             /**
              * @description What was done: one of the actions in docs/healing.md; systemd-restart is systemd's own Restart=
@@ -628,6 +833,52 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
         };
+        Certificate: {
+            /**
+             * @example [
+             *       "192.168.1.20"
+             *     ]
+             */
+            addresses: string[] | null;
+            /** @description As the authority's */
+            fingerprint_sha256: string;
+            /** @enum {string} */
+            issuer: "local" | "acme" | "own";
+            /**
+             * @example [
+             *       "arasul.local",
+             *       "localhost"
+             *     ]
+             */
+            names: string[] | null;
+            /** Format: date-time */
+            not_after: string;
+            /** Format: date-time */
+            not_before: string;
+        };
+        CertificateAuthority: {
+            /**
+             * @description SHA-256 of the certificate in DER, in pairs of capital hexadecimal digits with colons
+             * @example 3F:9A:…
+             */
+            fingerprint_sha256: string;
+            /** Format: date-time */
+            not_after: string;
+            /** Format: date-time */
+            not_before: string;
+            /** @example CN=Arasul arasul 7F3A */
+            subject: string;
+        };
+        Certificates: {
+            /** @description This machine's own authority; absent until it was made */
+            ca?: components["schemas"]["CertificateAuthority"];
+            /** @description What a visitor gets who asks for the machine's own name; absent until there is one */
+            certificate?: components["schemas"]["Certificate"];
+            /** @description There is a certificate that is valid now, so that the page is there over https */
+            ready: boolean;
+            /** Format: date-time */
+            timestamp: string;
+        };
         Component: {
             /** @description Why it is not up, in words */
             reason?: string;
@@ -637,6 +888,50 @@ export interface components {
         ConfirmInputBody: {
             /** @example 123456 */
             code: string;
+        };
+        DatabaseHealth: {
+            /** Format: int64 */
+            connections_max: number;
+            /**
+             * Format: int64
+             * @description By everybody
+             */
+            connections_used: number;
+            /**
+             * Format: double
+             * @description For the smallest question there is; more than 0.15 is slow
+             */
+            latency_seconds: number;
+            /**
+             * Format: int64
+             * @description Number of the newest migration that has run
+             * @example 6
+             */
+            migration_version: number;
+            /**
+             * Format: date-time
+             * @description The first day of which there are samples; absent before the first
+             */
+            oldest_sample_day?: string;
+            /** @description Why it is not up, in words */
+            reason?: string;
+            /**
+             * Format: int64
+             * @description All that the database takes on disk
+             */
+            size_bytes: number;
+            /**
+             * @description degraded: slow, or almost out of connections
+             * @enum {string}
+             */
+            status: "up" | "degraded";
+            /** Format: date-time */
+            timestamp: string;
+            /**
+             * @description PostgreSQL's
+             * @example 15.14
+             */
+            version: string;
         };
         DisableInputBody: {
             /** @description Of the authenticator app, or a recovery code */
@@ -931,7 +1226,7 @@ export interface components {
             /** @description The faults seen while it was open, oldest first; the newest 50 */
             failures: components["schemas"]["Failure"][] | null;
             /** @enum {string} */
-            fault: "crashed" | "hung" | "exited" | "failed" | "start-limit" | "oom-killed" | "unresponsive" | "measured";
+            fault: "crashed" | "hung" | "exited" | "failed" | "start-limit" | "oom-killed" | "unresponsive" | "measured" | "requested";
             /**
              * Format: date-time
              * @description When it happened: systemd's time, or of the first reading beyond the limit
@@ -946,7 +1241,7 @@ export interface components {
              */
             recovered_at?: string;
             /**
-             * @description Which rule of the policy it is about; down: a unit is not up
+             * @description Which rule of the policy it is about; down: a unit is not up; request: somebody asked for a restart
              * @example down
              */
             rule: string;
@@ -976,11 +1271,53 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
         };
+        Interface: {
+            /**
+             * @description With the length of their network's prefix; link-local ones last
+             * @example [
+             *       "192.168.1.20/24"
+             *     ]
+             */
+            addresses: string[] | null;
+            /** @example eth0 */
+            name: string;
+            /** @description It is switched on, and has a carrier */
+            up: boolean;
+        };
         Lease: {
             /** @example updater */
             holder: string;
             /** Format: date-time */
             until: string;
+        };
+        LogEntry: {
+            /** @description Where in the journal it stands */
+            cursor: string;
+            /**
+             * @description At most 16 KiB; control characters are replaced by signs for them
+             * @example within reach name=database
+             */
+            message: string;
+            /** @enum {string} */
+            severity: "emerg" | "alert" | "crit" | "err" | "warning" | "notice" | "info" | "debug";
+            /**
+             * Format: date-time
+             * @description When the journal took it in
+             */
+            time: string;
+            /**
+             * @description Who said it, or whom systemd says it about; kernel: the kernel
+             * @example arasul-metrics.service
+             */
+            unit: string;
+        };
+        LogList: {
+            /** @description Newest first */
+            entries: components["schemas"]["LogEntry"][] | null;
+            /** @description Value of before for the next page; absent when there is nothing older */
+            next?: string;
+            /** Format: date-time */
+            timestamp: string;
         };
         Login: {
             /** Format: date-time */
@@ -1026,6 +1363,47 @@ export interface components {
             timestamp: string;
             totp_enabled: boolean;
             username: string;
+        };
+        Model: {
+            /**
+             * Format: int64
+             * @description What it takes, wherever it lies
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description How much of a conversation it remembers
+             */
+            context_tokens: number;
+            /**
+             * Format: int64
+             * @description What of it lies on the GPU; 0: it runs on the CPU
+             */
+            gpu_bytes: number;
+            /** @example llama3.1:8b */
+            name: string;
+        };
+        Network: {
+            /** @description There is a way out of the local network */
+            default_route: boolean;
+            /** @description There is a name server to ask */
+            dns: boolean;
+            /** @description Those that lead out of the machine, and have an address or are up */
+            interfaces: components["schemas"]["Interface"][] | null;
+            /** @description Both of them: the internet can be there. Nobody was asked whether it is */
+            internet: boolean;
+            /**
+             * @description How far announcing has come, in words
+             * @example announced as arasul.local through avahi on eth0
+             */
+            mdns: string;
+            /**
+             * @description The name that is announced now; absent while none is
+             * @example arasul.local
+             */
+            mdns_name?: string;
+            /** Format: date-time */
+            timestamp: string;
         };
         PasswordInputBody: {
             current_password: string;
@@ -1087,6 +1465,8 @@ export interface components {
             detail?: string;
             /** Format: double */
             duration_seconds: number;
+            /** @description Of an Ollama: what it has loaded */
+            models?: components["schemas"]["Model"][] | null;
             /** @enum {string} */
             status: "up" | "degraded" | "down" | "unknown";
             /** Format: date-time */
@@ -1133,6 +1513,17 @@ export interface components {
             recovery_codes: string[] | null;
             /** Format: date-time */
             timestamp: string;
+        };
+        Restarting: {
+            /**
+             * @description Under which the healer keeps it: see self-healing/events
+             * @example 20260301T100000-17
+             */
+            incident: string;
+            /** Format: date-time */
+            timestamp: string;
+            /** @example arasul-metrics.service */
+            unit: string;
         };
         Sample: {
             /**
@@ -1388,6 +1779,24 @@ export interface components {
             /** @description The new one; see password-requirements */
             password: string;
         };
+        SystemHealth: {
+            components: components["schemas"]["SystemHealthComponentsStruct"];
+            /** @description The last look at each service that is probed; empty while the healer is away */
+            probes: components["schemas"]["ProbeResult"][] | null;
+            /**
+             * @description degraded when a component is not up
+             * @enum {string}
+             */
+            status: "up" | "degraded";
+            /** Format: date-time */
+            timestamp: string;
+            version: string;
+        };
+        SystemHealthComponentsStruct: {
+            database: components["schemas"]["Component"];
+            healer: components["schemas"]["Component"];
+            metrics: components["schemas"]["Component"];
+        };
         SystemInfo: {
             /** Format: int64 */
             cpu_cores?: number;
@@ -1448,12 +1857,26 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Who did what */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "events": [
+                     *         {
+                     *           "action": "auth.login",
+                     *           "actor": "text",
+                     *           "at": "2026-03-01T10:00:00Z",
+                     *           "id": 0,
+                     *           "result": "success"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["AuditList"];
                 };
             };
@@ -1463,15 +1886,45 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1484,12 +1937,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1516,39 +1976,115 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
             /** @description This needs a login */
             401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Forbidden */
+            /** @description The request comes from a page of another site */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Too Many Requests */
+            /** @description Too many requests; Retry-After says when to come back */
             429: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1561,12 +2097,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1585,49 +2128,133 @@ export interface operations {
             };
         };
         responses: {
-            /** @description OK */
+            /** @description Log in */
             200: {
                 headers: {
                     "Set-Cookie"?: string;
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "expires_at": "2026-03-01T10:00:00Z",
+                     *       "session": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "username": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Login"];
                 };
             };
-            /** @description Unauthorized */
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
             401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Forbidden */
+            /** @description The request comes from a page of another site */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Too Many Requests */
+            /** @description Too many requests; Retry-After says when to come back */
             429: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1640,12 +2267,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1674,6 +2308,45 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1686,12 +2359,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1720,6 +2400,45 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1732,12 +2451,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1752,12 +2478,24 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Who am I */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-01T10:00:00Z",
+                     *       "expires_at": "2026-03-01T10:00:00Z",
+                     *       "password_changed_at": "2026-03-01T10:00:00Z",
+                     *       "recovery_codes_left": 0,
+                     *       "session": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "totp_enabled": false,
+                     *       "username": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Me"];
                 };
             };
@@ -1767,6 +2505,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1779,12 +2540,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1799,22 +2567,25 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description What a new password must have */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "digit": false,
+                     *       "history": 0,
+                     *       "lower": false,
+                     *       "max_bytes": 0,
+                     *       "min_length": 0,
+                     *       "special": false,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "upper": false
+                     *     }
+                     */
                     "application/json": components["schemas"]["PasswordRequirements"];
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
         };
@@ -1828,12 +2599,27 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description All sessions that run */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "sessions": [
+                     *         {
+                     *           "created_at": "2026-03-01T10:00:00Z",
+                     *           "current": false,
+                     *           "expires_at": "2026-03-01T10:00:00Z",
+                     *           "id": "text",
+                     *           "kind": "cookie",
+                     *           "last_used_at": "2026-03-01T10:00:00Z"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["SessionList"];
                 };
             };
@@ -1843,6 +2629,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1855,12 +2664,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1871,6 +2687,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @description Of the session */
                 id: string;
             };
             cookie?: never;
@@ -1891,24 +2708,77 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Not Found */
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description There is nothing of that name */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1921,12 +2791,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1945,58 +2822,149 @@ export interface operations {
             };
         };
         responses: {
-            /** @description OK */
+            /** @description The first login: make the admin with the setup code */
             200: {
                 headers: {
                     "Set-Cookie"?: string;
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "expires_at": "2026-03-01T10:00:00Z",
+                     *       "session": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "username": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Login"];
                 };
             };
-            /** @description Unauthorized */
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
             401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Forbidden */
+            /** @description The request comes from a page of another site */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Conflict */
+            /** @description Not now, or not any more */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "title": "Conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Too Many Requests */
+            /** @description Too many requests; Retry-After says when to come back */
             429: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2009,12 +2977,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2029,22 +3004,23 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Can one log in, and is one */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "authenticated": false,
+                     *       "available": false,
+                     *       "secure": false,
+                     *       "setup_needed": false,
+                     *       "status_open": false,
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["AuthStatus"];
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
         };
@@ -2062,13 +3038,37 @@ export interface operations {
             };
         };
         responses: {
-            /** @description OK */
+            /** @description Turn the second factor on with its first code */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "recovery_codes": [
+                     *         "text"
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["RecoveryCodes"];
+                };
+            };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
             /** @description This needs a login */
@@ -2077,42 +3077,109 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Forbidden */
+            /** @description The request comes from a page of another site */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Conflict */
+            /** @description Not now, or not any more */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "title": "Conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Too Many Requests */
+            /** @description Too many requests; Retry-After says when to come back */
             429: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2125,12 +3192,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2157,48 +3231,131 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
             /** @description This needs a login */
             401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Forbidden */
+            /** @description The request comes from a page of another site */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Conflict */
+            /** @description Not now, or not any more */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "title": "Conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Too Many Requests */
+            /** @description Too many requests; Retry-After says when to come back */
             429: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2211,12 +3368,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2235,13 +3399,36 @@ export interface operations {
             };
         };
         responses: {
-            /** @description OK */
+            /** @description Begin to set up a second factor */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "secret": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "uri": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Enrolment"];
+                };
+            };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
             /** @description This needs a login */
@@ -2250,42 +3437,109 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Forbidden */
+            /** @description The request comes from a page of another site */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Conflict */
+            /** @description Not now, or not any more */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "title": "Conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Too Many Requests */
+            /** @description Too many requests; Retry-After says when to come back */
             429: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2298,12 +3552,275 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    certificates: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What browsers see of this machine, and what they have to trust */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "ready": false,
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Certificates"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "database-health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How does the database do */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "connections_max": 0,
+                     *       "connections_used": 0,
+                     *       "latency_seconds": 0,
+                     *       "migration_version": 6,
+                     *       "size_bytes": 0,
+                     *       "status": "up",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "version": "15.14"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DatabaseHealth"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    docs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description This build has no page */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2318,12 +3835,53 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description All GPUs, and what is wrong with them */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "backend": "none",
+                     *       "caps": [
+                     *         {
+                     *           "before": 0,
+                     *           "gpu": "text",
+                     *           "level": "light",
+                     *           "since": "2026-03-01T10:00:00Z",
+                     *           "unit": "hertz",
+                     *           "value": 0
+                     *         }
+                     *       ],
+                     *       "gpus": [
+                     *         {
+                     *           "driver": "L4T 36.4.3",
+                     *           "id": "00000000:65:00.0",
+                     *           "memory_unified": false,
+                     *           "name": "text",
+                     *           "processes": [
+                     *             {
+                     *               "pid": 0
+                     *             }
+                     *           ],
+                     *           "throttle": [
+                     *             "text"
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "problems": [
+                     *         {
+                     *           "gpu": "text",
+                     *           "kind": "memory",
+                     *           "level": "warning",
+                     *           "message": "text",
+                     *           "since": "2026-03-01T10:00:00Z"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["GPUStatus"];
                 };
             };
@@ -2333,6 +3891,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2345,12 +3926,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2365,21 +3953,403 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Is the dashboard alive, and what is missing */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "components": {
+                     *         "database": {
+                     *           "status": "up"
+                     *         },
+                     *         "healer": {
+                     *           "status": "up"
+                     *         },
+                     *         "metrics": {
+                     *           "status": "up"
+                     *         }
+                     *       },
+                     *       "status": "up",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "version": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description Error */
-            default: {
+        };
+    };
+    logs: {
+        parameters: {
+            query?: {
+                /** @description Only what this service says, by its short name, or what systemd says about it; kernel: the kernel. All of ours unless given */
+                service?: string;
+                /** @description Only entries as bad as this, or worse */
+                severity?: "emerg" | "alert" | "crit" | "err" | "warning" | "notice" | "info" | "debug";
+                /** @description Only entries of this second or later */
+                since?: string;
+                /** @description Only entries older than the one with this cursor; next of the page before asks for the one after it */
+                before?: string;
+                /** @description Entries per page */
+                lines?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The journal, in pages */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "entries": [
+                     *         {
+                     *           "cursor": "text",
+                     *           "message": "within reach name=database",
+                     *           "severity": "emerg",
+                     *           "time": "2026-03-01T10:00:00Z",
+                     *           "unit": "arasul-metrics.service"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["LogList"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "logs-download": {
+        parameters: {
+            query?: {
+                /** @description Only what this service says, by its short name, or what systemd says about it; kernel: the kernel. All of ours unless given */
+                service?: string;
+                /** @description Only entries as bad as this, or worse */
+                severity?: "emerg" | "alert" | "crit" | "err" | "warning" | "notice" | "info" | "debug";
+                /** @description Only entries of this second or later */
+                since?: string;
+                /** @description The newest so many entries, 8 MiB at most */
+                lines?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "logs-stream": {
+        parameters: {
+            query?: {
+                /** @description Only what this service says, by its short name, or what systemd says about it; kernel: the kernel. All of ours unless given */
+                service?: string;
+                /** @description Only entries as bad as this, or worse */
+                severity?: "emerg" | "alert" | "crit" | "err" | "warning" | "notice" | "info" | "debug";
+                /** @description Only entries of this second or later */
+                since?: string;
+                /** @description So many of the newest entries come first */
+                lines?: number;
+            };
+            header?: {
+                /** @description A cursor: go on after this entry, and lines does not count. Browsers send it by themselves when they come back */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The entries */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["LogEntry"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2397,12 +4367,38 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Samples of the past */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "from": "2026-03-01T10:00:00Z",
+                     *       "samples": [
+                     *         {
+                     *           "cpu_cores": 0,
+                     *           "cpu_ratio": 0,
+                     *           "disk_read_bytes_per_second": 0,
+                     *           "disk_total_bytes": 0,
+                     *           "disk_used_bytes": 0,
+                     *           "disk_write_bytes_per_second": 0,
+                     *           "load1": 0,
+                     *           "memory_total_bytes": 0,
+                     *           "memory_used_bytes": 0,
+                     *           "network_receive_bytes_per_second": 0,
+                     *           "network_transmit_bytes_per_second": 0,
+                     *           "swap_total_bytes": 0,
+                     *           "swap_used_bytes": 0,
+                     *           "timestamp": "2026-03-01T10:00:00Z",
+                     *           "uptime_seconds": 0
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "to": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["SampleList"];
                 };
             };
@@ -2412,15 +4408,45 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2433,12 +4459,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2453,12 +4486,31 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description The newest sample */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "cpu_cores": 0,
+                     *       "cpu_ratio": 0,
+                     *       "disk_read_bytes_per_second": 0,
+                     *       "disk_total_bytes": 0,
+                     *       "disk_used_bytes": 0,
+                     *       "disk_write_bytes_per_second": 0,
+                     *       "load1": 0,
+                     *       "memory_total_bytes": 0,
+                     *       "memory_used_bytes": 0,
+                     *       "network_receive_bytes_per_second": 0,
+                     *       "network_transmit_bytes_per_second": 0,
+                     *       "swap_total_bytes": 0,
+                     *       "swap_used_bytes": 0,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "uptime_seconds": 0
+                     *     }
+                     */
                     "application/json": components["schemas"]["Sample"];
                 };
             };
@@ -2468,6 +4520,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2480,12 +4555,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2515,6 +4597,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2523,7 +4612,16 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
             };
             /** @description Not a WebSocket handshake */
             426: {
@@ -2532,12 +4630,37 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
             /** @description Too many pages are open */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
             };
         };
     };
@@ -2550,12 +4673,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Are samples coming */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "age_seconds": 0,
+                     *       "sample_timestamp": "2026-03-01T10:00:00Z",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Ping"];
                 };
             };
@@ -2565,6 +4695,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2577,12 +4730,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2603,6 +4763,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example {} */
                     "application/json": Record<string, never>;
                 };
             };
@@ -2612,6 +4773,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2643,12 +4827,49 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Incidents and what was done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "events": [
+                     *         {
+                     *           "actions": [
+                     *             {
+                     *               "action": "restart",
+                     *               "attempt": 0,
+                     *               "outcome": "running",
+                     *               "reason": "text",
+                     *               "started_at": "2026-03-01T10:00:00Z"
+                     *             }
+                     *           ],
+                     *           "class": "A",
+                     *           "detail": "text",
+                     *           "detected_at": "2026-03-01T10:00:00Z",
+                     *           "failure_count": 0,
+                     *           "failures": [
+                     *             {
+                     *               "at": "2026-03-01T10:00:00Z",
+                     *               "detail": "text",
+                     *               "detected_at": "2026-03-01T10:00:00Z",
+                     *               "fault": "text"
+                     *             }
+                     *           ],
+                     *           "fault": "crashed",
+                     *           "fault_at": "2026-03-01T10:00:00Z",
+                     *           "id": "text",
+                     *           "policy": "text",
+                     *           "rule": "down",
+                     *           "state": "open"
+                     *         }
+                     *       ],
+                     *       "source": "database",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["IncidentList"];
                 };
             };
@@ -2658,15 +4879,45 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2679,12 +4930,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2702,12 +4960,18 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Why the healer did what it did */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "text": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Explanation"];
                 };
             };
@@ -2717,24 +4981,61 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Not Found */
+            /** @description There is nothing of that name */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2747,12 +5048,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2767,12 +5075,25 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description What the healer's probes saw last */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "probes": [
+                     *         {
+                     *           "duration_seconds": 0,
+                     *           "status": "up",
+                     *           "timestamp": "2026-03-01T10:00:00Z",
+                     *           "unit": "arasul-proxy.service"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ProbeList"];
                 };
             };
@@ -2782,6 +5103,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2794,12 +5138,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2808,6 +5159,7 @@ export interface operations {
     "self-healing-reboots": {
         parameters: {
             query?: {
+                /** @description Reboots, newest first */
                 limit?: number;
             };
             header?: never;
@@ -2816,12 +5168,26 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Reboots that the healer asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "reboots": [
+                     *         {
+                     *           "boot_id": "text",
+                     *           "incident": "text",
+                     *           "reason": "text",
+                     *           "requested_at": "2026-03-01T10:00:00Z",
+                     *           "rule": "text"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["RebootList"];
                 };
             };
@@ -2831,15 +5197,45 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2852,12 +5248,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2875,12 +5278,36 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description How fast faults are noticed and repaired */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "since": "2026-03-01T10:00:00Z",
+                     *       "statistics": [
+                     *         {
+                     *           "count": 0,
+                     *           "detect_seconds": {
+                     *             "p50": 0,
+                     *             "p95": 0,
+                     *             "p99": 0
+                     *           },
+                     *           "fault": "text",
+                     *           "repair_seconds": {
+                     *             "p50": 0,
+                     *             "p95": 0,
+                     *             "p99": 0
+                     *           },
+                     *           "resolved": 0,
+                     *           "rule": "text"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["FaultStatisticsList"];
                 };
             };
@@ -2890,15 +5317,45 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2911,12 +5368,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2931,12 +5395,24 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description How the healer does */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "last_check": "2026-03-01T10:00:00Z",
+                     *       "lost_events": 0,
+                     *       "maintenance": false,
+                     *       "mirrored": false,
+                     *       "mode": "act",
+                     *       "open_incidents": 0,
+                     *       "policy": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["HealerStatus"];
                 };
             };
@@ -2946,6 +5422,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2958,12 +5457,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -2978,12 +5484,31 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description All services */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "services": [
+                     *         {
+                     *           "active_state": "text",
+                     *           "description": "text",
+                     *           "load_state": "text",
+                     *           "main_pid": 0,
+                     *           "name": "metrics",
+                     *           "restarts": 0,
+                     *           "result": "text",
+                     *           "status": "up",
+                     *           "sub_state": "text",
+                     *           "unit": "arasul-metrics.service"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ServiceList"];
                 };
             };
@@ -2993,15 +5518,127 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "services-ai": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How do the language models do */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "services": [
+                     *         {
+                     *           "models": [
+                     *             {
+                     *               "bytes": 0,
+                     *               "context_tokens": 0,
+                     *               "gpu_bytes": 0,
+                     *               "name": "llama3.1:8b"
+                     *             }
+                     *           ],
+                     *           "name": "llm",
+                     *           "reason": "not installed",
+                     *           "status": "up",
+                     *           "unit": "arasul-llm.service"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AIServices"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -3019,12 +5656,27 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description One service */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "active_state": "text",
+                     *       "description": "text",
+                     *       "load_state": "text",
+                     *       "main_pid": 0,
+                     *       "name": "metrics",
+                     *       "restarts": 0,
+                     *       "result": "text",
+                     *       "status": "up",
+                     *       "sub_state": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "unit": "arasul-metrics.service"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ServiceDetail"];
                 };
             };
@@ -3034,24 +5686,61 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Not Found */
+            /** @description There is nothing of that name */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -3066,6 +5755,260 @@ export interface operations {
             };
         };
     };
+    "service-restart": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Short name, as in services */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "incident": "20260301T100000-17",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "unit": "arasul-metrics.service"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Restarting"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not now, or not any more */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "system-health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How do all parts do, with what their probes say */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "components": {
+                     *         "database": {
+                     *           "status": "up"
+                     *         },
+                     *         "healer": {
+                     *           "status": "up"
+                     *         },
+                     *         "metrics": {
+                     *           "status": "up"
+                     *         }
+                     *       },
+                     *       "probes": [
+                     *         {
+                     *           "duration_seconds": 0,
+                     *           "status": "up",
+                     *           "timestamp": "2026-03-01T10:00:00Z",
+                     *           "unit": "arasul-proxy.service"
+                     *         }
+                     *       ],
+                     *       "status": "up",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "version": "text"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SystemHealth"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "system-info": {
         parameters: {
             query?: never;
@@ -3075,12 +6018,20 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description What machine is this */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "hostname": "text",
+                     *       "kernel": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "version": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["SystemInfo"];
                 };
             };
@@ -3090,15 +6041,125 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "system-network": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How is the machine connected */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "default_route": false,
+                     *       "dns": false,
+                     *       "interfaces": [
+                     *         {
+                     *           "addresses": [
+                     *             "192.168.1.20/24"
+                     *           ],
+                     *           "name": "eth0",
+                     *           "up": false
+                     *         }
+                     *       ],
+                     *       "internet": false,
+                     *       "mdns": "announced as arasul.local through avahi on eth0",
+                     *       "mdns_name": "arasul.local",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Network"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -3113,12 +6174,29 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Is all well */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "healing": false,
+                     *       "hostname": "text",
+                     *       "reasons": [
+                     *         {
+                     *           "code": "service-down",
+                     *           "message": "text",
+                     *           "severity": "WARNING"
+                     *         }
+                     *       ],
+                     *       "status": "OK",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "uptime_seconds": 0,
+                     *       "version": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["SystemStatus"];
                 };
             };
@@ -3128,15 +6206,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -3166,6 +6258,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -3174,7 +6273,16 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
             };
         };
     };
