@@ -196,7 +196,7 @@ func TestPermitEndsAfterFiveSecondsOrWithTheSession(t *testing.T) {
 		if _, ok, _ := p.get(a); !ok {
 			t.Error("gone too soon")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if _, ok, _ := p.get(a); ok {
 			t.Error("older than 5 s")
 		}
@@ -237,6 +237,29 @@ func TestLogoutIsImmediate(t *testing.T) {
 	}
 	if resp, _ := h.ask(t, "GET", "/n8n/", loggedIn); resp.StatusCode != 401 {
 		t.Errorf("status %d after the logout", resp.StatusCode)
+	}
+}
+
+// Whoever comes after the logout does not join an enquiry from before it.
+func TestEnquiryFromBeforeTheLogoutServesNobodyElse(t *testing.T) {
+	h := newHouse(t, map[string]http.HandlerFunc{dashboard: func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(sessionsChanged, "1")
+	}})
+	h.slow = make(chan struct{})
+	statuses := make(chan int, 2)
+	ask := func() {
+		resp, _ := h.ask(t, "POST", "/n8n/rest/x", loggedIn)
+		statuses <- resp.StatusCode
+	}
+	go ask()
+	eventually(t, "asked", func() bool { return h.count("authz") == 1 })
+	h.end("good")
+	h.ask(t, "POST", "/api/auth/logout", loggedIn)
+	go ask()
+	eventually(t, "asked again", func() bool { return h.count("authz") == 2 })
+	close(h.slow)
+	if a, b := <-statuses, <-statuses; a != 401 && b != 401 {
+		t.Errorf("statuses %d, %d", a, b)
 	}
 }
 
@@ -333,8 +356,12 @@ func TestOpenConnectionsEndWithTheSession(t *testing.T) {
 	}
 
 	h.end("good")
+	begin := time.Now()
 	h.ask(t, "POST", "/api/auth/logout", loggedIn)
 	for tokens.Scan() { // until it is cut
+	}
+	if took := time.Since(begin); took > recheckEvery/2 {
+		t.Errorf("it took %v", took)
 	}
 	if tokens.Err() == nil {
 		t.Error("the stream looks complete")

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -160,6 +159,3 @@ func eventually(t *testing.T, what string, so func() bool) {
 		}
 	}
 }
-
-// nowhere is a socket that nobody listens on.
-func nowhere(t *testing.T) string { return filepath.Join(t.TempDir(), "none") }

@@ -174,8 +174,10 @@ func TestRequestsOfOneClientAtOnceAreLimited(t *testing.T) {
 	var c crowd
 	c.most = 2
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	if !c.enter(a) || !c.enter(a) || c.enter(a) || !c.enter(b) {
-		t.Error("wrong count")
+	for i, who := range []netip.Addr{a, a, a, b} {
+		if in := c.enter(who); in != (i != 2) {
+			t.Errorf("the %d.: %v", i+1, in)
+		}
 	}
 	c.leave(a)
 	if !c.enter(a) {

@@ -57,9 +57,9 @@ func (b *timedBody) extend() {
 	_ = b.rc.SetReadDeadline(until)
 }
 
-// Read reads a piece. The deadline ends with the body: one that passed later
-// would look to the server like a client that has left, in the middle of a long
-// answer.
+// Read reads a piece. The deadline ends with the body, for the server too: one
+// that passed later would look like a client that has left, in the middle of a
+// long answer.
 func (b *timedBody) Read(p []byte) (int, error) {
 	if b.rolling {
 		b.extend()
@@ -67,7 +67,6 @@ func (b *timedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
 		b.until.Store(0)
-		_ = b.rc.SetReadDeadline(time.Time{})
 	}
 	return n, err
 }

@@ -93,7 +93,7 @@ func (p *Proxy) newUpstream(name, network string, target func() string) *upstrea
 	u.proxy = &httputil.ReverseProxy{
 		Rewrite:        u.rewrite,
 		Transport:      way,
-		ModifyResponse: p.answered(u),
+		ModifyResponse: func(resp *http.Response) error { p.answered(u, resp); return nil },
 		ErrorHandler:   u.failed,
 		BufferPool:     &copyBuffers,
 		// What has no length, such as a token stream, is passed on as it
@@ -136,24 +136,21 @@ func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // answered looks at an answer before the client does.
-func (p *Proxy) answered(u *upstream) func(*http.Response) error {
-	return func(resp *http.Response) error {
-		u.seen.Store(true)
-		if u.gone.Swap(false) {
-			u.log.Info("upstream answers again", "name", u.name)
-		}
-		v := visitOf(resp.Request)
-		if u.name == dashboard {
-			if resp.Header.Get(sessionsChanged) != "" {
-				p.gate.purge()
-			}
-			if v.succeeded != nil && resp.StatusCode < http.StatusBadRequest {
-				v.succeeded()
-			}
-		}
-		tame(resp, v.route)
-		return nil
+func (p *Proxy) answered(u *upstream, resp *http.Response) {
+	u.seen.Store(true)
+	if u.gone.Swap(false) {
+		u.log.Info("upstream answers again", "name", u.name)
 	}
+	v := visitOf(resp.Request)
+	if u.name == dashboard {
+		if resp.Header.Get(sessionsChanged) != "" {
+			p.gate.purge()
+		}
+		if v.succeeded != nil && resp.StatusCode < http.StatusBadRequest {
+			v.succeeded()
+		}
+	}
+	tame(resp, v.route)
 }
 
 // failed answers in place of an upstream that did not. When the request has

@@ -38,6 +38,7 @@ var parts = []part{
 	{name: "http", title: "Answers over the network", host: answers},
 	{name: "kills", title: "A killed daemon", inside: kills},
 	{name: "faults", title: "Daemons that hang, and one that stays down", inside: faults},
+	{name: "proxy", title: "The proxy beside nginx and Caddy, on the host", host: proxyLoad},
 	{name: "go", title: "Go benchmarks, on the host", host: goBenchmarks},
 	{name: "box", title: "Boot, in the box", host: boot},
 }
@@ -55,6 +56,8 @@ func bench(args []string) error {
 	switch {
 	case len(args) == 2 && args[0] == "inside":
 		return inside(ctx, args[1])
+	case len(args) == 3 && args[0] == "serve": // for the part "proxy"
+		return serve(ctx, args[1], args[2])
 	case len(args) == 1 && args[0] != "inside":
 		return measure(ctx, args[0])
 	default:
