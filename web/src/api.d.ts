@@ -4,6 +4,298 @@
  */
 
 export interface paths {
+    "/api/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who did what */
+        get: operations["audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/change-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Set a new password and end all other sessions */
+        post: operations["change-password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Log in */
+        post: operations["login"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End this session */
+        post: operations["logout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/logout-all": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End all sessions */
+        post: operations["logout-all"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who am I */
+        get: operations["me"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/password-requirements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a new password must have */
+        get: operations["password-requirements"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All sessions that run */
+        get: operations["sessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End a session */
+        delete: operations["end-session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The first login: make the admin with the setup code */
+        post: operations["setup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Can one log in, and is one */
+        get: operations["auth-status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/totp/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Turn the second factor on with its first code */
+        post: operations["totp-confirm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/totp/disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Turn the second factor off */
+        post: operations["totp-disable"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/totp/enroll": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begin to set up a second factor */
+        post: operations["totp-enroll"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/certificates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What browsers see of this machine, and what they have to trust */
+        get: operations["certificates"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/database/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How does the database do */
+        get: operations["database-health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/docs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * This document, as a page
+         * @description It comes with the appliance and loads nothing from elsewhere. What is tried out there is done with the session of the browser.
+         */
+        get: operations["docs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/gpu": {
         parameters: {
             query?: never;
@@ -30,6 +322,63 @@ export interface paths {
         };
         /** Is the dashboard alive, and what is missing */
         get: operations["health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The journal, in pages */
+        get: operations["logs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/logs/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The journal, as a file
+         * @description Plain text, the oldest entry first, one line each: time, unit, severity, message.
+         */
+        get: operations["logs-download"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/logs/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The journal, as it grows
+         * @description Server-sent events: each has a LogEntry as data and its cursor as id. A comment every 15 seconds keeps the connection alive. It ends after an hour, or when the session does; a browser comes back by itself.
+         */
+        get: operations["logs-stream"];
         put?: never;
         post?: never;
         delete?: never;
@@ -245,6 +594,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/services/ai": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How do the language models do */
+        get: operations["services-ai"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/services/{name}": {
         parameters: {
             query?: never;
@@ -262,6 +628,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/services/{name}/restart": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restart a service
+         * @description The healer does it, when it is its turn, and keeps it as an incident of the rule request. The answer comes before the service goes down, also when that is this one. 409: not now, because an update, a repair or systemd is at it. 429: it was restarted less than ten seconds ago.
+         */
+        post: operations["service-restart"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/system/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How do all parts do, with what their probes say */
+        get: operations["system-health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/system/info": {
         parameters: {
             query?: never;
@@ -271,6 +674,23 @@ export interface paths {
         };
         /** What machine is this */
         get: operations["system-info"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/system/network": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How is the machine connected */
+        get: operations["system-network"];
         put?: never;
         post?: never;
         delete?: never;
@@ -320,6 +740,29 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        AIService: {
+            /** @description What it has loaded, as the healer last saw; at most 16 */
+            models: components["schemas"]["Model"][] | null;
+            /** @example llm */
+            name: string;
+            /**
+             * @description Why it is not up, in words
+             * @example not installed
+             */
+            reason?: string;
+            /**
+             * @description The worse of what systemd and the probe say
+             * @enum {string}
+             */
+            status: "up" | "degraded" | "down" | "unknown";
+            /** @example arasul-llm.service */
+            unit: string;
+        };
+        AIServices: {
+            services: components["schemas"]["AIService"][] | null;
+            /** Format: date-time */
+            timestamp: string;
+        };
         Action: {
             /**
              * @description What was done: one of the actions in docs/healing.md; systemd-restart is systemd's own Restart=
@@ -342,11 +785,169 @@ export interface components {
             /** @description What it was done to; absent when it is the machine */
             unit?: string;
         };
+        AuditEvent: {
+            /**
+             * @description What, as a word with dots
+             * @example auth.login
+             */
+            action: string;
+            /** @description admin, console (root on the machine), or empty: nobody we know */
+            actor: string;
+            /** @description The client's, as the proxy saw it; absent on the machine itself */
+            address?: string;
+            /** Format: date-time */
+            at: string;
+            /** @description Why, in words */
+            detail?: string;
+            /** Format: int64 */
+            id: number;
+            /** @enum {string} */
+            result: "success" | "refused" | "failed";
+            /** @description To what: a unit, a session, a file */
+            subject?: string;
+            /** @description What the client calls itself */
+            user_agent?: string;
+        };
+        AuditList: {
+            /** @description Newest first */
+            events: components["schemas"]["AuditEvent"][] | null;
+            /**
+             * Format: int64
+             * @description Value of before for the next page; absent on the last
+             */
+            next?: number;
+            /** Format: date-time */
+            timestamp: string;
+        };
+        AuthStatus: {
+            /** @description The session that was sent runs */
+            authenticated: boolean;
+            /** @description One can log in now: the database is there, and so are the keys */
+            available: boolean;
+            /** @description This came over HTTPS; a login needs it */
+            secure: boolean;
+            /** @description There is no admin yet: the setup code on the console makes one */
+            setup_needed: boolean;
+            /** @description States and figures may be read from here without a login */
+            status_open: boolean;
+            /** Format: date-time */
+            timestamp: string;
+        };
+        Certificate: {
+            /**
+             * @example [
+             *       "192.168.1.20"
+             *     ]
+             */
+            addresses: string[] | null;
+            /** @description As the authority's */
+            fingerprint_sha256: string;
+            /** @enum {string} */
+            issuer: "local" | "acme" | "own";
+            /**
+             * @example [
+             *       "arasul.local",
+             *       "localhost"
+             *     ]
+             */
+            names: string[] | null;
+            /** Format: date-time */
+            not_after: string;
+            /** Format: date-time */
+            not_before: string;
+        };
+        CertificateAuthority: {
+            /**
+             * @description SHA-256 of the certificate in DER, in pairs of capital hexadecimal digits with colons
+             * @example 3F:9A:…
+             */
+            fingerprint_sha256: string;
+            /** Format: date-time */
+            not_after: string;
+            /** Format: date-time */
+            not_before: string;
+            /** @example CN=Arasul arasul 7F3A */
+            subject: string;
+        };
+        Certificates: {
+            /** @description This machine's own authority; absent until it was made */
+            ca?: components["schemas"]["CertificateAuthority"];
+            /** @description What a visitor gets who asks for the machine's own name; absent until there is one */
+            certificate?: components["schemas"]["Certificate"];
+            /** @description There is a certificate that is valid now, so that the page is there over https */
+            ready: boolean;
+            /** Format: date-time */
+            timestamp: string;
+        };
         Component: {
             /** @description Why it is not up, in words */
             reason?: string;
             /** @enum {string} */
             status: "up" | "down" | "unknown";
+        };
+        ConfirmInputBody: {
+            /** @example 123456 */
+            code: string;
+        };
+        DatabaseHealth: {
+            /** Format: int64 */
+            connections_max: number;
+            /**
+             * Format: int64
+             * @description By everybody
+             */
+            connections_used: number;
+            /**
+             * Format: double
+             * @description For the smallest question there is; more than 0.15 is slow
+             */
+            latency_seconds: number;
+            /**
+             * Format: int64
+             * @description Number of the newest migration that has run
+             * @example 6
+             */
+            migration_version: number;
+            /**
+             * Format: date-time
+             * @description The first day of which there are samples; absent before the first
+             */
+            oldest_sample_day?: string;
+            /** @description Why it is not up, in words */
+            reason?: string;
+            /**
+             * Format: int64
+             * @description All that the database takes on disk
+             */
+            size_bytes: number;
+            /**
+             * @description degraded: slow, or almost out of connections
+             * @enum {string}
+             */
+            status: "up" | "degraded";
+            /** Format: date-time */
+            timestamp: string;
+            /**
+             * @description PostgreSQL's
+             * @example 15.14
+             */
+            version: string;
+        };
+        DisableInputBody: {
+            /** @description Of the authenticator app, or a recovery code */
+            code: string;
+            password: string;
+        };
+        EnrollInputBody: {
+            password: string;
+        };
+        Enrolment: {
+            /** @description To type into an authenticator app */
+            secret: string;
+            /** Format: date-time */
+            timestamp: string;
+            /** @description The same for a QR code (otpauth) */
+            uri: string;
         };
         ErrorDetail: {
             /** @description Where the error occurred, e.g. 'body.items[3].tags' or 'path.thing-id' */
@@ -625,7 +1226,7 @@ export interface components {
             /** @description The faults seen while it was open, oldest first; the newest 50 */
             failures: components["schemas"]["Failure"][] | null;
             /** @enum {string} */
-            fault: "crashed" | "hung" | "exited" | "failed" | "start-limit" | "oom-killed" | "unresponsive" | "measured";
+            fault: "crashed" | "hung" | "exited" | "failed" | "start-limit" | "oom-killed" | "unresponsive" | "measured" | "requested";
             /**
              * Format: date-time
              * @description When it happened: systemd's time, or of the first reading beyond the limit
@@ -640,7 +1241,7 @@ export interface components {
              */
             recovered_at?: string;
             /**
-             * @description Which rule of the policy it is about; down: a unit is not up
+             * @description Which rule of the policy it is about; down: a unit is not up; request: somebody asked for a restart
              * @example down
              */
             rule: string;
@@ -670,11 +1271,167 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
         };
+        Interface: {
+            /**
+             * @description With the length of their network's prefix; link-local ones last
+             * @example [
+             *       "192.168.1.20/24"
+             *     ]
+             */
+            addresses: string[] | null;
+            /** @example eth0 */
+            name: string;
+            /** @description It is switched on, and has a carrier */
+            up: boolean;
+        };
         Lease: {
             /** @example updater */
             holder: string;
             /** Format: date-time */
             until: string;
+        };
+        LogEntry: {
+            /** @description Where in the journal it stands */
+            cursor: string;
+            /**
+             * @description At most 16 KiB; control characters are replaced by signs for them
+             * @example within reach name=database
+             */
+            message: string;
+            /** @enum {string} */
+            severity: "emerg" | "alert" | "crit" | "err" | "warning" | "notice" | "info" | "debug";
+            /**
+             * Format: date-time
+             * @description When the journal took it in
+             */
+            time: string;
+            /**
+             * @description Who said it, or whom systemd says it about; kernel: the kernel
+             * @example arasul-metrics.service
+             */
+            unit: string;
+        };
+        LogList: {
+            /** @description Newest first */
+            entries: components["schemas"]["LogEntry"][] | null;
+            /** @description Value of before for the next page; absent when there is nothing older */
+            next?: string;
+            /** Format: date-time */
+            timestamp: string;
+        };
+        Login: {
+            /** Format: date-time */
+            expires_at: string;
+            /** @description Its id */
+            session: string;
+            /** Format: date-time */
+            timestamp: string;
+            /** @description For the header Authorization: Bearer; with bearer: true only */
+            token?: string;
+            username: string;
+        };
+        LoginInputBody: {
+            /** @description Answer with a token instead of a cookie */
+            bearer?: boolean;
+            password: string;
+            /**
+             * @description Code of the authenticator app, or a recovery code
+             * @example 123456
+             */
+            totp?: string;
+            /** @default admin */
+            username: string;
+        };
+        Me: {
+            /**
+             * Format: date-time
+             * @description Of the session
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description Of the session
+             */
+            expires_at: string;
+            /** Format: date-time */
+            password_changed_at: string;
+            /** Format: int64 */
+            recovery_codes_left: number;
+            /** @description Its id */
+            session: string;
+            /** Format: date-time */
+            timestamp: string;
+            totp_enabled: boolean;
+            username: string;
+        };
+        Model: {
+            /**
+             * Format: int64
+             * @description What it takes, wherever it lies
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description How much of a conversation it remembers
+             */
+            context_tokens: number;
+            /**
+             * Format: int64
+             * @description What of it lies on the GPU; 0: it runs on the CPU
+             */
+            gpu_bytes: number;
+            /** @example llama3.1:8b */
+            name: string;
+        };
+        Network: {
+            /** @description There is a way out of the local network */
+            default_route: boolean;
+            /** @description There is a name server to ask */
+            dns: boolean;
+            /** @description Those that lead out of the machine, and have an address or are up */
+            interfaces: components["schemas"]["Interface"][] | null;
+            /** @description Both of them: the internet can be there. Nobody was asked whether it is */
+            internet: boolean;
+            /**
+             * @description How far announcing has come, in words
+             * @example announced as arasul.local through avahi on eth0
+             */
+            mdns: string;
+            /**
+             * @description The name that is announced now; absent while none is
+             * @example arasul.local
+             */
+            mdns_name?: string;
+            /** Format: date-time */
+            timestamp: string;
+        };
+        PasswordInputBody: {
+            current_password: string;
+            new_password: string;
+        };
+        PasswordRequirements: {
+            digit: boolean;
+            /**
+             * Format: int64
+             * @description That many of the last passwords may not come again
+             */
+            history: number;
+            lower: boolean;
+            /**
+             * Format: int64
+             * @description In UTF-8, where a letter such as ä takes two
+             */
+            max_bytes: number;
+            /**
+             * Format: int64
+             * @description Characters
+             */
+            min_length: number;
+            /** @description A character that is neither letter nor digit; a blank is one */
+            special: boolean;
+            /** Format: date-time */
+            timestamp: string;
+            upper: boolean;
         };
         Percentile: {
             /** Format: double */
@@ -708,6 +1465,8 @@ export interface components {
             detail?: string;
             /** Format: double */
             duration_seconds: number;
+            /** @description Of an Ollama: what it has loaded */
+            models?: components["schemas"]["Model"][] | null;
             /** @enum {string} */
             status: "up" | "degraded" | "down" | "unknown";
             /** Format: date-time */
@@ -749,6 +1508,22 @@ export interface components {
             reboots: components["schemas"]["Reboot"][] | null;
             /** Format: date-time */
             timestamp: string;
+        };
+        RecoveryCodes: {
+            recovery_codes: string[] | null;
+            /** Format: date-time */
+            timestamp: string;
+        };
+        Restarting: {
+            /**
+             * @description Under which the healer keeps it: see self-healing/events
+             * @example 20260301T100000-17
+             */
+            incident: string;
+            /** Format: date-time */
+            timestamp: string;
+            /** @example arasul-metrics.service */
+            unit: string;
         };
         Sample: {
             /**
@@ -964,6 +1739,64 @@ export interface components {
             /** @example arasul-metrics.service */
             unit: string;
         };
+        SessionItem: {
+            /** @description Where it was used last; absent on the machine itself */
+            address?: string;
+            /** Format: date-time */
+            created_at: string;
+            /** @description It is the one that asks */
+            current: boolean;
+            /** Format: date-time */
+            expires_at: string;
+            id: string;
+            /**
+             * @description A browser's, or a program's
+             * @enum {string}
+             */
+            kind: "cookie" | "bearer";
+            /**
+             * Format: date-time
+             * @description To the minute
+             */
+            last_used_at: string;
+            /** @description What the client called itself at the login */
+            user_agent?: string;
+        };
+        SessionList: {
+            /** @description The one used last first */
+            sessions: components["schemas"]["SessionItem"][] | null;
+            /** Format: date-time */
+            timestamp: string;
+        };
+        SetupInputBody: {
+            /** @description Answer with a token instead of a cookie */
+            bearer?: boolean;
+            /**
+             * @description From the console of the machine
+             * @example 7KQ2-M9XD-4TRA
+             */
+            code: string;
+            /** @description The new one; see password-requirements */
+            password: string;
+        };
+        SystemHealth: {
+            components: components["schemas"]["SystemHealthComponentsStruct"];
+            /** @description The last look at each service that is probed; empty while the healer is away */
+            probes: components["schemas"]["ProbeResult"][] | null;
+            /**
+             * @description degraded when a component is not up
+             * @enum {string}
+             */
+            status: "up" | "degraded";
+            /** Format: date-time */
+            timestamp: string;
+            version: string;
+        };
+        SystemHealthComponentsStruct: {
+            database: components["schemas"]["Component"];
+            healer: components["schemas"]["Component"];
+            metrics: components["schemas"]["Component"];
+        };
         SystemInfo: {
             /** Format: int64 */
             cpu_cores?: number;
@@ -1004,22 +1837,95 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    gpu: {
+    audit: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only this action, or those below it: auth finds auth.login */
+                action?: string;
+                /** @description Only events that ended so */
+                result?: "success" | "refused" | "failed";
+                /** @description Only events at this time or later */
+                since?: string;
+                /** @description Only events before the one of this id; next of the page before asks for the one after it */
+                before?: number;
+                /** @description Events per page */
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Who did what */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GPUStatus"];
+                    /**
+                     * @example {
+                     *       "events": [
+                     *         {
+                     *           "action": "auth.login",
+                     *           "actor": "text",
+                     *           "at": "2026-03-01T10:00:00Z",
+                     *           "id": 0,
+                     *           "result": "success"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AuditList"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
             /** @description Internal Server Error */
@@ -1031,12 +1937,2008 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "change-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordInputBody"];
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    login: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoginInputBody"];
+            };
+        };
+        responses: {
+            /** @description Log in */
+            200: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "expires_at": "2026-03-01T10:00:00Z",
+                     *       "session": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "username": "text"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Login"];
+                };
+            };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    logout: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "logout-all": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    me: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Who am I */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-01T10:00:00Z",
+                     *       "expires_at": "2026-03-01T10:00:00Z",
+                     *       "password_changed_at": "2026-03-01T10:00:00Z",
+                     *       "recovery_codes_left": 0,
+                     *       "session": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "totp_enabled": false,
+                     *       "username": "text"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "password-requirements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What a new password must have */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "digit": false,
+                     *       "history": 0,
+                     *       "lower": false,
+                     *       "max_bytes": 0,
+                     *       "min_length": 0,
+                     *       "special": false,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "upper": false
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PasswordRequirements"];
+                };
+            };
+        };
+    };
+    sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All sessions that run */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "sessions": [
+                     *         {
+                     *           "created_at": "2026-03-01T10:00:00Z",
+                     *           "current": false,
+                     *           "expires_at": "2026-03-01T10:00:00Z",
+                     *           "id": "text",
+                     *           "kind": "cookie",
+                     *           "last_used_at": "2026-03-01T10:00:00Z"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SessionList"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "end-session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Of the session */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    setup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetupInputBody"];
+            };
+        };
+        responses: {
+            /** @description The first login: make the admin with the setup code */
+            200: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "expires_at": "2026-03-01T10:00:00Z",
+                     *       "session": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "username": "text"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Login"];
+                };
+            };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not now, or not any more */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "auth-status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Can one log in, and is one */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "authenticated": false,
+                     *       "available": false,
+                     *       "secure": false,
+                     *       "setup_needed": false,
+                     *       "status_open": false,
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AuthStatus"];
+                };
+            };
+        };
+    };
+    "totp-confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfirmInputBody"];
+            };
+        };
+        responses: {
+            /** @description Turn the second factor on with its first code */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "recovery_codes": [
+                     *         "text"
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["RecoveryCodes"];
+                };
+            };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not now, or not any more */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "totp-disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DisableInputBody"];
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not now, or not any more */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "totp-enroll": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EnrollInputBody"];
+            };
+        };
+        responses: {
+            /** @description Begin to set up a second factor */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "secret": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "uri": "text"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Enrolment"];
+                };
+            };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not now, or not any more */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    certificates: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What browsers see of this machine, and what they have to trust */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "ready": false,
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Certificates"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "database-health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How does the database do */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "connections_max": 0,
+                     *       "connections_used": 0,
+                     *       "latency_seconds": 0,
+                     *       "migration_version": 6,
+                     *       "size_bytes": 0,
+                     *       "status": "up",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "version": "15.14"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DatabaseHealth"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    docs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description This build has no page */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    gpu: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All GPUs, and what is wrong with them */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "backend": "none",
+                     *       "caps": [
+                     *         {
+                     *           "before": 0,
+                     *           "gpu": "text",
+                     *           "level": "light",
+                     *           "since": "2026-03-01T10:00:00Z",
+                     *           "unit": "hertz",
+                     *           "value": 0
+                     *         }
+                     *       ],
+                     *       "gpus": [
+                     *         {
+                     *           "driver": "L4T 36.4.3",
+                     *           "id": "00000000:65:00.0",
+                     *           "memory_unified": false,
+                     *           "name": "text",
+                     *           "processes": [
+                     *             {
+                     *               "pid": 0
+                     *             }
+                     *           ],
+                     *           "throttle": [
+                     *             "text"
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "problems": [
+                     *         {
+                     *           "gpu": "text",
+                     *           "kind": "memory",
+                     *           "level": "warning",
+                     *           "message": "text",
+                     *           "since": "2026-03-01T10:00:00Z"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["GPUStatus"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1051,21 +3953,403 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Is the dashboard alive, and what is missing */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "components": {
+                     *         "database": {
+                     *           "status": "up"
+                     *         },
+                     *         "healer": {
+                     *           "status": "up"
+                     *         },
+                     *         "metrics": {
+                     *           "status": "up"
+                     *         }
+                     *       },
+                     *       "status": "up",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "version": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description Error */
-            default: {
+        };
+    };
+    logs: {
+        parameters: {
+            query?: {
+                /** @description Only what this service says, by its short name, or what systemd says about it; kernel: the kernel. All of ours unless given */
+                service?: string;
+                /** @description Only entries as bad as this, or worse */
+                severity?: "emerg" | "alert" | "crit" | "err" | "warning" | "notice" | "info" | "debug";
+                /** @description Only entries of this second or later */
+                since?: string;
+                /** @description Only entries older than the one with this cursor; next of the page before asks for the one after it */
+                before?: string;
+                /** @description Entries per page */
+                lines?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The journal, in pages */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "entries": [
+                     *         {
+                     *           "cursor": "text",
+                     *           "message": "within reach name=database",
+                     *           "severity": "emerg",
+                     *           "time": "2026-03-01T10:00:00Z",
+                     *           "unit": "arasul-metrics.service"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["LogList"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "logs-download": {
+        parameters: {
+            query?: {
+                /** @description Only what this service says, by its short name, or what systemd says about it; kernel: the kernel. All of ours unless given */
+                service?: string;
+                /** @description Only entries as bad as this, or worse */
+                severity?: "emerg" | "alert" | "crit" | "err" | "warning" | "notice" | "info" | "debug";
+                /** @description Only entries of this second or later */
+                since?: string;
+                /** @description The newest so many entries, 8 MiB at most */
+                lines?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "logs-stream": {
+        parameters: {
+            query?: {
+                /** @description Only what this service says, by its short name, or what systemd says about it; kernel: the kernel. All of ours unless given */
+                service?: string;
+                /** @description Only entries as bad as this, or worse */
+                severity?: "emerg" | "alert" | "crit" | "err" | "warning" | "notice" | "info" | "debug";
+                /** @description Only entries of this second or later */
+                since?: string;
+                /** @description So many of the newest entries come first */
+                lines?: number;
+            };
+            header?: {
+                /** @description A cursor: go on after this entry, and lines does not count. Browsers send it by themselves when they come back */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The entries */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["LogEntry"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1083,21 +4367,86 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Samples of the past */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "from": "2026-03-01T10:00:00Z",
+                     *       "samples": [
+                     *         {
+                     *           "cpu_cores": 0,
+                     *           "cpu_ratio": 0,
+                     *           "disk_read_bytes_per_second": 0,
+                     *           "disk_total_bytes": 0,
+                     *           "disk_used_bytes": 0,
+                     *           "disk_write_bytes_per_second": 0,
+                     *           "load1": 0,
+                     *           "memory_total_bytes": 0,
+                     *           "memory_used_bytes": 0,
+                     *           "network_receive_bytes_per_second": 0,
+                     *           "network_transmit_bytes_per_second": 0,
+                     *           "swap_total_bytes": 0,
+                     *           "swap_used_bytes": 0,
+                     *           "timestamp": "2026-03-01T10:00:00Z",
+                     *           "uptime_seconds": 0
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "to": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["SampleList"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1110,12 +4459,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1130,13 +4486,64 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description The newest sample */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "cpu_cores": 0,
+                     *       "cpu_ratio": 0,
+                     *       "disk_read_bytes_per_second": 0,
+                     *       "disk_total_bytes": 0,
+                     *       "disk_used_bytes": 0,
+                     *       "disk_write_bytes_per_second": 0,
+                     *       "load1": 0,
+                     *       "memory_total_bytes": 0,
+                     *       "memory_used_bytes": 0,
+                     *       "network_receive_bytes_per_second": 0,
+                     *       "network_transmit_bytes_per_second": 0,
+                     *       "swap_total_bytes": 0,
+                     *       "swap_used_bytes": 0,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "uptime_seconds": 0
+                     *     }
+                     */
                     "application/json": components["schemas"]["Sample"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
             /** @description Internal Server Error */
@@ -1148,12 +4555,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1177,12 +4591,37 @@ export interface operations {
                     "application/json": components["schemas"]["Event"];
                 };
             };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
             /** @description The Origin is not ours */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
             };
             /** @description Not a WebSocket handshake */
             426: {
@@ -1191,12 +4630,37 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
             /** @description Too many pages are open */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
             };
         };
     };
@@ -1209,13 +4673,52 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Are samples coming */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "age_seconds": 0,
+                     *       "sample_timestamp": "2026-03-01T10:00:00Z",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Ping"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
             /** @description Internal Server Error */
@@ -1227,12 +4730,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1253,7 +4763,40 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example {} */
                     "application/json": Record<string, never>;
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
         };
@@ -1284,21 +4827,97 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Incidents and what was done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "events": [
+                     *         {
+                     *           "actions": [
+                     *             {
+                     *               "action": "restart",
+                     *               "attempt": 0,
+                     *               "outcome": "running",
+                     *               "reason": "text",
+                     *               "started_at": "2026-03-01T10:00:00Z"
+                     *             }
+                     *           ],
+                     *           "class": "A",
+                     *           "detail": "text",
+                     *           "detected_at": "2026-03-01T10:00:00Z",
+                     *           "failure_count": 0,
+                     *           "failures": [
+                     *             {
+                     *               "at": "2026-03-01T10:00:00Z",
+                     *               "detail": "text",
+                     *               "detected_at": "2026-03-01T10:00:00Z",
+                     *               "fault": "text"
+                     *             }
+                     *           ],
+                     *           "fault": "crashed",
+                     *           "fault_at": "2026-03-01T10:00:00Z",
+                     *           "id": "text",
+                     *           "policy": "text",
+                     *           "rule": "down",
+                     *           "state": "open"
+                     *         }
+                     *       ],
+                     *       "source": "database",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["IncidentList"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1311,12 +4930,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1334,30 +4960,82 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Why the healer did what it did */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "text": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Explanation"];
                 };
             };
-            /** @description Not Found */
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description There is nothing of that name */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1370,12 +5048,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1390,13 +5075,58 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description What the healer's probes saw last */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "probes": [
+                     *         {
+                     *           "duration_seconds": 0,
+                     *           "status": "up",
+                     *           "timestamp": "2026-03-01T10:00:00Z",
+                     *           "unit": "arasul-proxy.service"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ProbeList"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
             /** @description Internal Server Error */
@@ -1408,12 +5138,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1422,6 +5159,7 @@ export interface operations {
     "self-healing-reboots": {
         parameters: {
             query?: {
+                /** @description Reboots, newest first */
                 limit?: number;
             };
             header?: never;
@@ -1430,21 +5168,74 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Reboots that the healer asked for */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "reboots": [
+                     *         {
+                     *           "boot_id": "text",
+                     *           "incident": "text",
+                     *           "reason": "text",
+                     *           "requested_at": "2026-03-01T10:00:00Z",
+                     *           "rule": "text"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["RebootList"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1457,12 +5248,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1480,21 +5278,84 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description How fast faults are noticed and repaired */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "since": "2026-03-01T10:00:00Z",
+                     *       "statistics": [
+                     *         {
+                     *           "count": 0,
+                     *           "detect_seconds": {
+                     *             "p50": 0,
+                     *             "p95": 0,
+                     *             "p99": 0
+                     *           },
+                     *           "fault": "text",
+                     *           "repair_seconds": {
+                     *             "p50": 0,
+                     *             "p95": 0,
+                     *             "p99": 0
+                     *           },
+                     *           "resolved": 0,
+                     *           "rule": "text"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["FaultStatisticsList"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1507,12 +5368,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1527,13 +5395,57 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description How the healer does */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "last_check": "2026-03-01T10:00:00Z",
+                     *       "lost_events": 0,
+                     *       "maintenance": false,
+                     *       "mirrored": false,
+                     *       "mode": "act",
+                     *       "open_incidents": 0,
+                     *       "policy": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["HealerStatus"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
             /** @description Internal Server Error */
@@ -1545,12 +5457,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Service Unavailable */
+            /** @description What this needs cannot be reached right now; the detail says what that is */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1565,21 +5484,161 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description All services */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "services": [
+                     *         {
+                     *           "active_state": "text",
+                     *           "description": "text",
+                     *           "load_state": "text",
+                     *           "main_pid": 0,
+                     *           "name": "metrics",
+                     *           "restarts": 0,
+                     *           "result": "text",
+                     *           "status": "up",
+                     *           "sub_state": "text",
+                     *           "unit": "arasul-metrics.service"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ServiceList"];
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description This needs a login */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "services-ai": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How do the language models do */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "services": [
+                     *         {
+                     *           "models": [
+                     *             {
+                     *               "bytes": 0,
+                     *               "context_tokens": 0,
+                     *               "gpu_bytes": 0,
+                     *               "name": "llama3.1:8b"
+                     *             }
+                     *           ],
+                     *           "name": "llm",
+                     *           "reason": "not installed",
+                     *           "status": "up",
+                     *           "unit": "arasul-llm.service"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AIServices"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1597,30 +5656,91 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description One service */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "active_state": "text",
+                     *       "description": "text",
+                     *       "load_state": "text",
+                     *       "main_pid": 0,
+                     *       "name": "metrics",
+                     *       "restarts": 0,
+                     *       "result": "text",
+                     *       "status": "up",
+                     *       "sub_state": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "unit": "arasul-metrics.service"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ServiceDetail"];
                 };
             };
-            /** @description Not Found */
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description There is nothing of that name */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description What was sent is not what is described here */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1635,6 +5755,260 @@ export interface operations {
             };
         };
     };
+    "service-restart": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Short name, as in services */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "incident": "20260301T100000-17",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "unit": "arasul-metrics.service"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Restarting"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not now, or not any more */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "system-health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How do all parts do, with what their probes say */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "components": {
+                     *         "database": {
+                     *           "status": "up"
+                     *         },
+                     *         "healer": {
+                     *           "status": "up"
+                     *         },
+                     *         "metrics": {
+                     *           "status": "up"
+                     *         }
+                     *       },
+                     *       "probes": [
+                     *         {
+                     *           "duration_seconds": 0,
+                     *           "status": "up",
+                     *           "timestamp": "2026-03-01T10:00:00Z",
+                     *           "unit": "arasul-proxy.service"
+                     *         }
+                     *       ],
+                     *       "status": "up",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "version": "text"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SystemHealth"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "system-info": {
         parameters: {
             query?: never;
@@ -1644,21 +6018,148 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description What machine is this */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "hostname": "text",
+                     *       "kernel": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "version": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["SystemInfo"];
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description This needs a login */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "system-network": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How is the machine connected */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "default_route": false,
+                     *       "dns": false,
+                     *       "interfaces": [
+                     *         {
+                     *           "addresses": [
+                     *             "192.168.1.20/24"
+                     *           ],
+                     *           "name": "eth0",
+                     *           "up": false
+                     *         }
+                     *       ],
+                     *       "internet": false,
+                     *       "mdns": "announced as arasul.local through avahi on eth0",
+                     *       "mdns_name": "arasul.local",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Network"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1673,21 +6174,61 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Is all well */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "healing": false,
+                     *       "hostname": "text",
+                     *       "reasons": [
+                     *         {
+                     *           "code": "service-down",
+                     *           "message": "text",
+                     *           "severity": "WARNING"
+                     *         }
+                     *       ],
+                     *       "status": "OK",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "uptime_seconds": 0,
+                     *       "version": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["SystemStatus"];
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description This needs a login */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ErrorModel"];
                 };
             };
@@ -1711,12 +6252,37 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
             /** @description Too many scrapes at once */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
             };
         };
     };
