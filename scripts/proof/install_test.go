@@ -144,6 +144,11 @@ func TestInstalledFilesBelongToTheirDaemons(t *testing.T) {
 		"/run/arasul":                        "755 root root",
 		"/run/arasul/dashboard.sock":         "660 arasul-dashboard arasul-proxy",
 		"/run/arasul/proxy.sock":             "600 arasul-proxy arasul-proxy",
+		"/var/log/arasul/service":            "2750 arasul-logs adm",
+		"/var/log/arasul/system.log":         "640 arasul-logs adm",
+		"/run/arasul/logs":                   "750 arasul-logs arasul",
+		"/run/arasul/logs/logs.sock":         "660 arasul-logs arasul",
+		"/run/arasul/mdns/mdns.sock":         "660 arasul-mdns arasul",
 		"/run/arasul/healer":                 "750 root arasul",
 		"/run/arasul/healer/healer.sock":     "660 root arasul",
 		"/run/arasul/metrics":                "750 arasul-metrics arasul",
@@ -197,7 +202,7 @@ func TestDaemonsStartInTheirOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if unit == "arasul-mdns.service" || unit == "arasul-gpu.service" {
+		if unit == "arasul-mdns.service" || unit == "arasul-gpu.service" || unit == "arasul-logs.service" {
 			continue // whenever they like, the one after the proxy
 		}
 		if i > 0 && at <= before {

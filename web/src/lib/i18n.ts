@@ -241,7 +241,7 @@ const en = {
       "oom-killed": (s: string, at: string) => `${s} ran out of memory ${at}`,
       unresponsive: (s: string, at: string) => `${s} no longer answered ${at}`,
       measured: (s: string, at: string) => `${s} was in trouble ${at}`,
-      requested: (s: string, at: string) => `${s} was restarted because somebody asked for it ${at}`,
+      requested: (s: string, at: string) => `${s} was restarted on request ${at}`,
     },
     noticed: (d: string) => `noticed after ${d}`,
     times: (n: number) => `${n} faults in all`,
