@@ -110,3 +110,26 @@ func TestBuildWithoutAPageSaysSo(t *testing.T) {
 		}
 	}
 }
+
+func TestDescriptionOfTheAPIIsAPageForTheAdmin(t *testing.T) {
+	d := newDashboard(t, Options{Web: fstest.MapFS{"index.html": {Data: []byte("page")}, "docs.html": {Data: []byte("docs")}, "docs.html.gz": {Data: []byte("zip")}}})
+	w := httptest.NewRecorder()
+	d.Handler().ServeHTTP(w, atConsole("GET", "/api/docs", nil))
+	if w.Code != 200 || w.Body.String() != "docs" || w.Header().Get("Content-Type") != "text/html; charset=utf-8" || w.Header().Get("Cache-Control") != "no-cache" {
+		t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
+	}
+	for _, path := range []string{"/docs.html", "/api/docs"} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", path, nil)
+		r.Header.Set("X-Forwarded-For", "192.168.1.5")
+		d.Handler().ServeHTTP(w, r)
+		if w.Code == 200 {
+			t.Errorf("%s: open to the local network", path)
+		}
+	}
+	w = httptest.NewRecorder()
+	newDashboard(t, Options{}).Handler().ServeHTTP(w, atConsole("GET", "/api/docs", nil))
+	if w.Code != 404 || w.Header().Get("Content-Type") != problemJSON {
+		t.Errorf("a build without it: %d", w.Code)
+	}
+}

@@ -95,9 +95,9 @@ func idle(ctx context.Context) (table, error) {
 	var t table
 	units := []string{
 		"arasul-metrics.service", "arasul-healer.service", "arasul-dashboard.service", "arasul-proxy.service",
-		"arasul-mdns.service", "arasul-gpu.service", "arasul-postgres.service",
+		"arasul-mdns.service", "arasul-gpu.service", "arasul-logs.service", "arasul-postgres.service",
 	}
-	ours := 6 // of them our own programs
+	ours := 7 // of them our own programs
 	if err := pause(ctx, settle); err != nil {
 		return t, err
 	}

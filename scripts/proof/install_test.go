@@ -153,6 +153,11 @@ func TestInstalledFilesBelongToTheirDaemons(t *testing.T) {
 		"/run/arasul/metrics/metrics.sock":    "660 arasul-metrics arasul",
 		"/run/arasul/postgres":                "755 arasul-postgres arasul-postgres",
 		"/run/arasul/postgres/.s.PGSQL.5432":  "777 arasul-postgres arasul-postgres", // peer authentication guards it
+		"/var/log/arasul/service":             "2750 arasul-logs adm",
+		"/var/log/arasul/system.log":          "640 arasul-logs adm",
+		"/run/arasul/logs":                    "750 arasul-logs arasul",
+		"/run/arasul/logs/logs.sock":          "660 arasul-logs arasul",
+		"/run/arasul/mdns/mdns.sock":          "660 arasul-mdns arasul",
 	} {
 		out, errOut, _ := b.try("stat", "--format=%a %U %G", path)
 		if got := strings.TrimSpace(out + errOut); got != want {
@@ -200,7 +205,7 @@ func TestDaemonsStartInTheirOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if unit == "arasul-mdns.service" || unit == "arasul-gpu.service" {
+		if unit == "arasul-mdns.service" || unit == "arasul-gpu.service" || unit == "arasul-logs.service" {
 			continue // whenever they like, the one after the proxy
 		}
 		if i > 0 && at <= before {

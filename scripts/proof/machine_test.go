@@ -26,6 +26,7 @@ var daemons = []string{
 	"arasul-dashboard.service",
 	"arasul-mdns.service",
 	"arasul-gpu.service",
+	"arasul-logs.service",
 	"arasul-healer.service",
 }
 

@@ -246,6 +246,7 @@ const en = {
       "oom-killed": "Out of memory",
       unresponsive: "No answer",
       measured: "Measured",
+      requested: "Restart asked for",
     },
   },
   story: {
@@ -260,6 +261,7 @@ const en = {
       "oom-killed": (s: string, at: string) => `${s} ran out of memory ${at}`,
       unresponsive: (s: string, at: string) => `${s} no longer answered ${at}`,
       measured: (s: string, at: string) => `${s} was in trouble ${at}`,
+      requested: (s: string, at: string) => `${s} was restarted on request ${at}`,
     },
     noticed: (d: string) => `noticed after ${d}`,
     times: (n: number) => `${n} faults in all`,
@@ -583,6 +585,7 @@ const de: Messages = {
       "oom-killed": "Kein Arbeitsspeicher mehr",
       unresponsive: "Keine Antwort",
       measured: "Gemessen",
+      requested: "Gewünschter Neustart",
     },
   },
   story: {
@@ -597,6 +600,7 @@ const de: Messages = {
       "oom-killed": (s, at) => `${s} hatte ${at} keinen Arbeitsspeicher mehr`,
       unresponsive: (s, at) => `${s} hat ${at} nicht mehr geantwortet`,
       measured: (s, at) => `${s} war ${at} gestört`,
+      requested: (s, at) => `${s} wurde ${at} auf Wunsch neu gestartet`,
     },
     noticed: (d) => `nach ${d} bemerkt`,
     times: (n) => `${n} Fehler insgesamt`,

@@ -29,8 +29,8 @@ export function story(i: Incident, now: number, t: Messages, f: Format): string 
   return subject(i, at, t) + "; " + parts.join(", ") + ".";
 }
 
-/** Whether it is about a unit that does not run, and not about a figure. */
-const isDown = (i: Incident) => i.rule === "down";
+/** Whether it is about a unit that does not run, or was to be restarted, and not about a figure. */
+const isDown = (i: Incident) => i.rule === "down" || i.rule === "request";
 
 function subject(i: Incident, at: string, t: Messages): string {
   if (!isDown(i)) return topicOf(i.rule, t) + " " + at;
