@@ -26,15 +26,15 @@ export async function open(browser, url, options = {}) {
 /** Signs in as a person would, but for the form. */
 export async function signIn(page, world) {
   const status = await page.evaluate(
-    async (password) =>
+    async ({ password, totp }) =>
       (
         await fetch("/api/auth/login", {
           method: "POST",
           headers: { "Content-Type": "application/json" },
-          body: JSON.stringify({ username: "admin", password }),
+          body: JSON.stringify({ username: "admin", password, ...(totp ? { totp } : {}) }),
         })
       ).status,
-    world.admin.password,
+    { password: world.admin.password, totp: world.admin.totp },
   );
   if (status !== 200) throw new Error("signing in: status " + status);
 }

@@ -1,12 +1,12 @@
 // A development aid, never shipped: pictures of what is behind the login, to be
-// looked at. Usage: node dev/shots-admin.mjs FOLDER [PART OF A NAME]
+// looked at. Usage: node dev/shots-admin.mjs FOLDER [PART OF A NAME [PART OF A KIND]]
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { launch, open, signIn } from "./browser.mjs";
 import { serve, world } from "./server.mjs";
 
-const [folder = "shots", only = ""] = process.argv.slice(2);
+const [folder = "shots", only = "", kinds = ""] = process.argv.slice(2);
 await mkdir(folder, { recursive: true });
 const browser = await launch();
 const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
@@ -19,6 +19,7 @@ async function shot(name, path, { change = () => {}, act = async () => {}, admin
     ["desktop-light", {}],
     ["phone-dark", { ...phone, colorScheme: "dark" }],
   ]) {
+    if (!kind.includes(kinds)) continue;
     const w = world();
     change(w);
     const s = await serve(w);

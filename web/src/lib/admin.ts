@@ -38,8 +38,8 @@ export async function fetchLogs(filter: LogFilter, before?: string): Promise<Log
 /** The address of what happens from now on. */
 export const logStream = ({ service, severity }: LogFilter): string => "/api/logs/stream" + query({ service, severity });
 
-/** The address of the same as a file. */
-export const logDownload = (filter: LogFilter): string => "/api/logs/download" + query(filter);
+/** The address of the same as a file, with as much as the appliance gives at once. */
+export const logDownload = ({ service, severity }: LogFilter): string => "/api/logs/download" + query({ service, severity });
 
 /** Entries by time; those of one moment stay as they came. Each cursor once. */
 export function sorted(entries: LogEntry[]): LogEntry[] {
