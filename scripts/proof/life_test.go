@@ -347,7 +347,8 @@ func TestPurgeLeavesNothingAndInstallBeginsAnew(t *testing.T) {
 		"/etc/postgresql-common/createcluster.d/arasul.conf",
 	}
 	for _, path := range strings.Fields(b.sh(`find / /run -xdev \( -name '*arasul*' -o -user arasul-metrics -o -user arasul-postgres \
-		-o -user arasul-dashboard -o -user arasul-proxy -o -user arasul-mdns -o -user arasul-gpu -o -user arasul-logs -o -group arasul \) -print -prune`)) {
+		-o -user arasul-dashboard -o -user arasul-proxy -o -user arasul-mdns -o -user arasul-gpu -o -user arasul-certs \
+		-o -user arasul-acme -o -user arasul-logs -o -group arasul \) -print -prune`)) {
 		if !slices.Contains(ours, path) {
 			t.Errorf("left after purge: %s", path)
 		}
