@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -80,6 +81,12 @@ func (userAnnounceCmd) Run(ctx context.Context, c *commands, env *Env) error {
 	}
 }
 
+// loginStatus is the part of the dashboard's auth/status that counts here.
+type loginStatus struct {
+	SetupNeeded bool  `json:"setup_needed"`
+	Available   *bool `json:"available"` // false: what is said above is not known
+}
+
 // announcer is between two looks.
 type announcer struct {
 	env         *Env
@@ -101,13 +108,14 @@ func (a *announcer) step(ctx context.Context) (done bool, err error) {
 		}
 		a.code = code
 	} else {
-		var status struct {
-			SetupNeeded bool `json:"setup_needed"`
-		}
+		var status loginStatus
 		if err := a.env.Console.Call(ctx, http.MethodGet, "/api/auth/status", nil, &status); err != nil {
 			return false, err
 		}
-		if !status.SetupNeeded {
+		switch {
+		case status.Available != nil && !*status.Available:
+			return false, errors.New("the dashboard cannot say whether there is an admin: the database is away")
+		case !status.SetupNeeded:
 			return true, nil
 		}
 		// Made by hand since: the one before does not count any more.

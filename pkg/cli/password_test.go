@@ -6,11 +6,16 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// open are all terminals until the tests end: an interrupted read goes on, and
+// what it restores in the end must not be somebody else's terminal.
+var open []*os.File
 
 // terminal is a pseudo terminal: what a person types goes into one end, and the
 // program has the other.
@@ -20,7 +25,6 @@ func terminal(t *testing.T) (person, program *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = person.Close() })
 	if err := unix.IoctlSetPointerInt(int(person.Fd()), unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +36,7 @@ func terminal(t *testing.T) (person, program *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = program.Close() })
+	open = append(open, person, program)
 	return person, program
 }
 
@@ -51,6 +55,7 @@ type typist struct {
 	person  *os.File
 	program *os.File
 	lines   []string
+	typing  sync.WaitGroup
 }
 
 func (p *typist) Write(said []byte) (int, error) {
@@ -59,7 +64,7 @@ func (p *typist) Write(said []byte) (int, error) {
 	}
 	line := p.lines[0]
 	p.lines = p.lines[1:]
-	go func() {
+	p.typing.Go(func() {
 		for deadline := time.Now().Add(10 * time.Second); echoes(p.t, p.program); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				p.t.Error("what is typed would be shown")
@@ -67,7 +72,7 @@ func (p *typist) Write(said []byte) (int, error) {
 			}
 		}
 		_, _ = io.WriteString(p.person, line)
-	}()
+	})
 	return len(said), nil
 }
 
@@ -84,7 +89,9 @@ func TestPasswordIsAskedForTwiceAndNeverShown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			person, program := terminal(t)
-			got, err := newPassword(t.Context(), &Env{Stdin: program, Stderr: &typist{t, person, program, tt.typed}})
+			hands := &typist{t: t, person: person, program: program, lines: tt.typed}
+			got, err := newPassword(t.Context(), &Env{Stdin: program, Stderr: hands})
+			hands.typing.Wait()
 			if got != tt.password || (err == nil) != (tt.problem == "") || (err != nil && !strings.Contains(err.Error(), tt.problem)) {
 				t.Errorf("got %q, %v", got, err)
 			}

@@ -151,11 +151,12 @@ func TestAnnouncementFitsAScreen(t *testing.T) {
 
 // office is a dashboard as the announcement sees it.
 type office struct {
-	t      *testing.T
-	codes  int    // made so far
-	admin  bool   // exists
-	away   error  // answers nothing else
-	onCall func() // before each answer
+	t       *testing.T
+	codes   int    // made so far
+	admin   bool   // exists
+	unknown bool   // whether one exists
+	away    error  // answers nothing else
+	onCall  func() // before each answer
 }
 
 func (o *office) Call(_ context.Context, method, path string, _, out any) error {
@@ -173,10 +174,9 @@ func (o *office) Call(_ context.Context, method, path string, _, out any) error 
 		if !o.admin {
 			*answer = setupCode{Code: strings.Repeat(string(rune('A'+o.codes-1)), 4), ExpiresAt: time.Now().Add(24 * time.Hour)}
 		}
-	case *struct {
-		SetupNeeded bool `json:"setup_needed"`
-	}:
-		answer.SetupNeeded = !o.admin
+	case *loginStatus:
+		known := !o.unknown
+		*answer = loginStatus{SetupNeeded: known && !o.admin, Available: &known}
 	}
 	return nil
 }
@@ -240,6 +240,21 @@ func TestAnnouncementWaitsGentlyForDashboardAndDatabase(t *testing.T) {
 	})
 	if asked < 100 || asked > 130 || o.codes != 1 || strings.Count(stderr, "\n") > 2 {
 		t.Errorf("asked %d times in an hour, %d codes, said\n%s", asked, o.codes, stderr)
+	}
+}
+
+// A database that goes away is no admin who has come.
+func TestCodeStaysWhileNobodyKnowsWhetherThereIsAnAdmin(t *testing.T) {
+	o, s := &office{}, &screen{}
+	_, stderr, took := announce(t, o, s, &street{}, func(since time.Duration) {
+		o.unknown = since > time.Minute && since < time.Hour
+		if since > time.Minute && since < 2*time.Hour && !strings.Contains(s.text, "Code: AAAA") {
+			t.Fatalf("after %s the screen shows %q", since, s.text)
+		}
+		o.admin = since > 2*time.Hour
+	})
+	if took < 2*time.Hour || o.codes != 1 || strings.Count(stderr, "waiting:") != 1 {
+		t.Errorf("ended after %s, %d codes, said %s", took, o.codes, stderr)
 	}
 }
 
