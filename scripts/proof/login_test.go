@@ -182,7 +182,7 @@ func TestTheAdminRestartsAServiceThroughTheHealer(t *testing.T) {
 	})
 	for _, name := range []string{"nothing", "sshd", "../sshd", "arasul-mdns.service%20sshd"} {
 		r := admin.moved().ask("POST", "/api/services/"+url.PathEscape(name)+"/restart", nil)
-		if r.status != http.StatusNotFound && r.status != http.StatusUnprocessableEntity {
+		if r.status < 400 || r.status > 499 {
 			t.Errorf("restarting %s: %s", name, r)
 		}
 	}
