@@ -87,7 +87,10 @@ func (j *Journal) Follow(ctx context.Context, units []string, q api.LogQuery, ea
 	if err != nil {
 		return err
 	}
-	args = append(args, "--follow")
+	// By itself --follow means this boot only, and the end of the one before would
+	// never be copied; --merge takes that back. It would show journals of other
+	// machines, too, where some are received.
+	args = append(args, "--follow", "--merge")
 	if q.After != "" {
 		args = append(args, "--after-cursor="+q.After, "--no-tail")
 	} else {
