@@ -68,7 +68,7 @@ func (g *Gate) ChangePassword(ctx context.Context, s Session, current, next stri
 	if current == next {
 		return "", 0, &WeakError{[]Weakness{Reused}}
 	}
-	ended, at, err := g.setPassword(ctx, s.User, next, s.ID)
+	ended, at, err := g.setPassword(ctx, s.User, next, s.ID, 1)
 	if err != nil {
 		return "", 0, err
 	}
@@ -76,8 +76,9 @@ func (g *Gate) ChangePassword(ctx context.Context, s Session, current, next stri
 	return device, ended, err
 }
 
-// setPassword sets a password that is good enough and not one of the last.
-func (g *Gate) setPassword(ctx context.Context, user, password, keep string) (ended int, at time.Time, err error) {
+// setPassword sets a password that is good enough and not one of the last, of
+// which the newest known need no look any more.
+func (g *Gate) setPassword(ctx context.Context, user, password, keep string, known int) (ended int, at time.Time, err error) {
 	if weak := Weaknesses(password, g.words...); weak != nil {
 		return 0, at, &WeakError{weak}
 	}
@@ -85,7 +86,7 @@ func (g *Gate) setPassword(ctx context.Context, user, password, keep string) (en
 	if err != nil {
 		return 0, at, err
 	}
-	for _, hash := range before[:min(len(before), Remember)] {
+	for _, hash := range before[min(len(before), known):min(len(before), Remember)] {
 		same, err := g.hasher.is(ctx, hash, password)
 		if err != nil {
 			return 0, at, err

@@ -73,7 +73,7 @@ func (g *Gate) Reset(ctx context.Context, password string) error {
 		_, err = g.create(ctx, password)
 		return err
 	}
-	_, _, err = g.setPassword(ctx, Admin, password, "")
+	_, _, err = g.setPassword(ctx, Admin, password, "", 0)
 	return err
 }
 

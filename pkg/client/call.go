@@ -42,7 +42,7 @@ func (c *Client) Call(ctx context.Context, method, path string, in, out any) err
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.calls.Do(req)
 	if err != nil {
 		return err // already names method, path and cause
 	}

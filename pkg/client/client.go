@@ -35,7 +35,8 @@ const (
 // Client speaks to the daemon behind one unix socket. It is safe for use by
 // several goroutines.
 type Client struct {
-	http http.Client
+	http  http.Client
+	calls http.Client // whose answers may take longer to begin
 }
 
 // New returns a client of the daemon that listens on socket. It does not
@@ -48,16 +49,19 @@ func New(socket string) *Client {
 }
 
 func dialing(dial func(ctx context.Context) (net.Conn, error)) *Client {
-	return &Client{http.Client{
-		Transport: &http.Transport{
-			DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-			ResponseHeaderTimeout: headerWithin,
-			IdleConnTimeout:       time.Minute,
-			DisableCompression:    true,
-		},
-		// Our daemons do not redirect; following would leave the socket's meaning.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	within := func(begin time.Duration) http.Client {
+		return http.Client{
+			Transport: &http.Transport{
+				DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+				ResponseHeaderTimeout: begin,
+				IdleConnTimeout:       time.Minute,
+				DisableCompression:    true,
+			},
+			// Our daemons do not redirect; following would leave the socket's meaning.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	return &Client{within(headerWithin), within(callWithin)}
 }
 
 // GetJSON asks for path and decodes the answer into v. It gives up after five

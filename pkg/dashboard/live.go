@@ -30,6 +30,10 @@ func (d *Dashboard) live(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusUpgradeRequired, "This is a WebSocket.")
 		return
 	}
+	if id := who(r.Context()); id.Secure && strings.HasPrefix(strings.ToLower(r.Header.Get("Origin")), "http://") && id.Address.IsValid() {
+		problem(w, http.StatusForbidden, "This came from a page without TLS.") // which anybody on the way may have written
+		return
+	}
 	leave, ok := d.enter(visitor(r))
 	if !ok {
 		problem(w, http.StatusServiceUnavailable, "Too many pages are open.")

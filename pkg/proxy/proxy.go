@@ -271,5 +271,6 @@ func (p *Proxy) fromElsewhere(r *http.Request, upgrade bool) bool {
 		return false
 	}
 	u, err := url.Parse(from)
-	return err != nil || !strings.EqualFold(u.Host, r.Host)
+	_, scheme := origin(r)
+	return err != nil || !strings.EqualFold(u.Host, r.Host) || u.Scheme != scheme
 }

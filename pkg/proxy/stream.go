@@ -49,6 +49,7 @@ type timedBody struct {
 	within  time.Duration
 	rolling bool         // each piece has that long, not the whole
 	until   atomic.Int64 // the deadline; 0: it has arrived
+	bad     atomic.Bool  // it makes no sense
 }
 
 func (b *timedBody) extend() {
@@ -65,11 +66,19 @@ func (b *timedBody) Read(p []byte) (int, error) {
 		b.extend()
 	}
 	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) {
+	var large *http.MaxBytesError
+	switch {
+	case errors.Is(err, io.EOF):
 		b.until.Store(0)
+	case err != nil && !errors.As(err, &large):
+		b.bad.Store(true)
 	}
 	return n, err
 }
+
+// garbled says whether the client's own words ended the body: chunks that are
+// none. It is the client's fault, and not the upstream's.
+func (b *timedBody) garbled() bool { return b != nil && b.bad.Load() }
 
 // slow says whether the client took too long. The server then takes it for
 // gone, although it may only wait for an answer.

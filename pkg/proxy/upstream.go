@@ -46,7 +46,9 @@ type kind struct {
 // it allows itself, so that none is closed just when a request is put on it: a
 // POST cannot be sent again. Node's is 5 s, MinIO's 30 s.
 var kinds = map[string]kind{
-	dashboard: {"/api/health", 90 * time.Second, 10 * time.Second},
+	// A new password is hashed and compared with the last ones, which takes a busy
+	// machine many seconds.
+	dashboard: {"/api/health", 90 * time.Second, 30 * time.Second},
 	n8n:       {"/healthz", 4 * time.Second, 10 * time.Minute}, // a webhook may answer when its workflow ends
 	console:   {"/", 20 * time.Second, time.Minute},
 	storage:   {"/minio/health/live", 20 * time.Second, 5 * time.Minute},
@@ -167,6 +169,9 @@ func (u *upstream) failed(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler)
 	case errors.As(err, &large):
 		answer(w, r, tooLarge, u.name)
+		return
+	case visitOf(r).body.garbled():
+		answer(w, r, badBody, u.name)
 		return
 	}
 	if !u.gone.Swap(true) {

@@ -56,6 +56,9 @@ var (
 	misdirected = reply{http.StatusMisdirectedRequest, "not-under-this-name", 0,
 		words{"Not under this name", "This appliance does not answer to the name in the address bar. Use its own name, such as arasul.local, or its IP address. An administrator can add names in /etc/arasul/arasul.toml, [proxy] hosts."},
 		words{"Nicht unter diesem Namen", "Dieses Gerät hört nicht auf den Namen in der Adresszeile. Verwenden Sie seinen eigenen Namen, etwa arasul.local, oder seine IP-Adresse. Weitere Namen trägt der Administrator in /etc/arasul/arasul.toml unter [proxy] hosts ein."}}
+	badBody = reply{http.StatusBadRequest, "bad-body", 0,
+		words{"Not understood", "What was sent arrived garbled."},
+		words{"Nicht verstanden", "Was gesendet wurde, kam unverständlich an."}}
 	tooLarge = reply{http.StatusRequestEntityTooLarge, "too-large", 0,
 		words{"Too large", "What was sent is larger than this appliance accepts."},
 		words{"Zu groß", "Das Gesendete ist größer, als dieses Gerät annimmt."}}
