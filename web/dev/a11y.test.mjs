@@ -107,7 +107,7 @@ test("keyboard and choices: the language and the colours stay", () =>
     await page.getByText("Everything is running").first().waitFor();
     await page.keyboard.press("Tab");
     assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to content");
-    for (const key of ["Tab", "Enter", "Tab", "Enter"]) await page.keyboard.press(key);
+    for (const key of ["Tab", "Tab", "Enter", "Tab", "Enter"]) await page.keyboard.press(key);
     await page.reload();
     await page.getByText("Alles läuft").first().waitFor();
     assert.deepEqual(
