@@ -17,7 +17,7 @@ const readyUnit = `[Unit]
 After=arasul.target
 [Service]
 Type=exec
-ExecStart=/bin/sh -c 'until curl --fail --silent --output /dev/null http://127.0.0.1/api/health; do sleep 0.05; done; cat /proc/uptime >/run/bench-ready'
+ExecStart=/bin/sh -c 'until curl --fail --silent --output /dev/null --unix-socket /run/arasul/proxy.sock http://arasul/api/health; do sleep 0.05; done; cat /proc/uptime >/run/bench-ready'
 [Install]
 WantedBy=multi-user.target
 `

@@ -107,7 +107,7 @@ func idle(ctx context.Context) (table, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	page, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(dashboardURL, "http")+"/api/metrics/live-stream", nil)
+	page, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(dashboardURL, "http")+"/api/metrics/live-stream", &websocket.DialOptions{HTTPClient: over(proxySocket)})
 	if err != nil {
 		return t, fmt.Errorf("opening the live stream: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -12,7 +13,22 @@ import (
 	"time"
 )
 
-const dashboardURL = "http://127.0.0.1"
+// dashboardURL leads through the proxy, by the door that is for root: the one in
+// the network limits how often a neighbour may ask.
+const (
+	dashboardURL = "http://arasul"
+	proxySocket  = "/run/arasul/proxy.sock"
+)
+
+// over asks whoever listens on a unix socket.
+func over(socket string) *http.Client {
+	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}}
+}
 
 // command runs a command in the machine and returns what it printed.
 func command(ctx context.Context, args ...string) (string, error) {
@@ -69,12 +85,14 @@ func dropIn(ctx context.Context, unit, text string) (undo func(), err error) {
 func answering(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
+	client := over(proxySocket)
+	defer client.CloseIdleConnections()
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, dashboardURL+"/api/health", nil)
 		if err != nil {
 			return err
 		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
+		if resp, err := client.Do(req); err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
 				return nil

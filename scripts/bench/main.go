@@ -35,7 +35,7 @@ var parts = []part{
 	{name: "start", title: "From package to page, in the machine", inside: start, host: started},
 	{name: "idle", title: "Footprint at rest", inside: idle},
 	{name: "sampler", title: "The sampler beside others", inside: sampler},
-	{name: "http", title: "Answers over the network", host: answers},
+	{name: "http", title: "Answers over a socket", inside: answers},
 	{name: "kills", title: "A killed daemon", inside: kills},
 	{name: "faults", title: "Daemons that hang, and one that stays down", inside: faults},
 	{name: "proxy", title: "The proxy beside nginx and Caddy, on the host", host: proxyLoad},

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -42,10 +44,9 @@ func packageSize(ctx context.Context, h *host) (table, error) {
 
 const (
 	requests  = 500
-	nginxPort = "8090"
 	nginxConf = "daemon off; error_log stderr; pid %[1]s/nginx.pid; worker_processes 1; events {} http { access_log off; " +
 		"client_body_temp_path %[1]s/t1; proxy_temp_path %[1]s/t2; fastcgi_temp_path %[1]s/t3; uwsgi_temp_path %[1]s/t4; scgi_temp_path %[1]s/t5; " +
-		"types { application/json json; } server { listen " + nginxPort + "; root %[1]s/www; } }"
+		"types { application/json json; } server { listen unix:%[1]s/nginx.sock; root %[1]s/www; } }"
 	weekOfSamples = `SELECT arasul_ensure_partitions(array_agg(d::date)) FROM generate_series(now() AT TIME ZONE 'UTC' - interval '7 days', now() AT TIME ZONE 'UTC', '1 day') AS d;
 INSERT INTO samples
 SELECT t, random(), 2, random(), extract(epoch FROM t), 64e9, random() * 64e9, 0, 0, 1e12, random() * 1e12,
@@ -57,66 +58,70 @@ SELECT arasul_roll_up(array_agg(t)) FROM generate_series(date_trunc('minute', no
 ANALYZE samples, samples_minute;`
 )
 
-// answers asks the API one request after the other over the machine's cable,
-// and nginx for a file of the same bytes over the same cable.
-func answers(ctx context.Context, h *host) (table, error) {
+// answers asks the API one request after the other through the proxy, and nginx
+// for a file of the same bytes, both over a unix socket.
+func answers(ctx context.Context) (table, error) {
 	t := table{Head: []string{"figure", "arasul", "nginx, a file of the same bytes", "ratio"}}
-	if err := h.up(ctx); err != nil {
+	fill := exec.CommandContext(ctx, "runuser", "-u", "arasul-postgres", "--",
+		"psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--host=/run/arasul/postgres", "--dbname=arasul", "--output=/dev/null")
+	fill.Stdin = strings.NewReader(weekOfSamples)
+	if out, err := fill.CombinedOutput(); err != nil {
+		return t, fmt.Errorf("filling in a week of samples: %w: %s", err, out)
+	}
+	conf, err := write("nginx.conf", fmt.Sprintf(nginxConf, insideDir), 0o644)
+	if err != nil {
 		return t, err
 	}
-	if _, err := h.exec(ctx, []byte(weekOfSamples), "runuser", "-u", "arasul-postgres", "--",
-		"psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--host=/run/arasul/postgres", "--dbname=arasul", "--output=/dev/null"); err != nil {
-		return t, fmt.Errorf("filling in a week of samples: %w", err)
-	}
-	if err := h.push(ctx, fmt.Appendf(nil, nginxConf, insideDir), insideDir+"/nginx.conf"); err != nil {
+	if err := errors.Join(os.Chmod(insideDir, 0o755), os.MkdirAll(insideDir+"/www", 0o755)); err != nil {
 		return t, err
 	}
-	if _, err := h.exec(ctx, nil, "chmod", "755", insideDir); err != nil {
+	nginx, err := startPeer(ctx, "nginx", peersDir+"/usr/sbin/nginx", "-e", "stderr", "-c", conf)
+	if err != nil {
 		return t, err
 	}
-	if _, err := h.exec(ctx, nil, "systemd-run", "--quiet", "--collect", "--unit=bench-nginx", peersDir+"/usr/sbin/nginx", "-e", "stderr", "-c", insideDir+"/nginx.conf"); err != nil {
-		return t, err
-	}
-	defer func() { _, _ = h.exec(context.WithoutCancel(ctx), nil, "systemctl", "stop", "bench-nginx") }()
+	defer nginx.stop()
+	us, peer := over(proxySocket), over(insideDir+"/nginx.sock")
 	for _, path := range []string{"/api/system/status", "/api/metrics/history?range=24h", "/api/metrics/history?range=7d"} {
-		body, err := get(ctx, h.machine+path)
+		body, err := get(ctx, us, path)
 		if err != nil {
 			return t, err
 		}
-		if err := h.push(ctx, body, insideDir+"/www/same.json"); err != nil {
+		if _, err := write("www/same.json", string(body), 0o644); err != nil {
 			return t, err
 		}
 		var ours, peers []time.Duration
 		for range requests { // by turns, so that both meet the same load
-			for url, all := range map[string]*[]time.Duration{h.machine + path: &ours, h.machine + ":" + nginxPort + "/same.json": &peers} {
+			for _, turn := range []struct {
+				client *http.Client
+				path   string
+				all    *[]time.Duration
+			}{{us, path, &ours}, {peer, "/same.json", &peers}} {
 				begin := time.Now()
-				if _, err := get(ctx, url); err != nil {
+				if _, err := get(ctx, turn.client, turn.path); err != nil {
 					return t, err
 				}
-				*all = append(*all, time.Since(begin))
+				*turn.all = append(*turn.all, time.Since(begin))
 			}
 		}
 		t.compare(fmt.Sprintf("%s (%.1f kB)", path, float64(len(body))/1000), ours, peers, 50, 99)
 	}
-	t.note("%d requests each by turns over one kept connection, not compressed, through the proxy to the dashboard and, for the history, PostgreSQL with a week of samples (120,840, one every 5 s).", requests)
+	t.note("%d requests each by turns over one kept connection, not compressed, through the proxy to the dashboard and, for the history, PostgreSQL with a week of samples (120,840, one every 5 s). What TLS and the limits cost stands under the proxy.", requests)
 	return t, nil
 }
 
-var httpClient = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableCompression: true}}
-
-func get(ctx context.Context, url string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func get(ctx context.Context, client *http.Client, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, dashboardURL+path, nil)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := httpClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answers %s", url, resp.Status)
+		err = fmt.Errorf("%s answers %s", path, resp.Status)
 	}
 	return body, err
 }
