@@ -80,7 +80,7 @@ func TestFirstLoginWithTheSetupCode(t *testing.T) {
 
 	// The code opens nothing any more, and is no longer shown.
 	b.neighbour().want(http.StatusConflict, "POST", "/api/auth/setup", map[string]any{"code": announced, "password": newPassword()})
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, 30*time.Second, func() error {
 		if out, _, code := b.try("cat", "/run/issue.d/arasul.issue"); code == 0 && strings.Contains(out, announced) {
 			return fmt.Errorf("still shown: %s", out)
 		}
