@@ -286,3 +286,21 @@ func TestShortKeysAreRefusedUnquoted(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Proves AUTH-1: what was stolen with the old password is a stranger's after it.
+func TestANewPasswordMakesOldDevicesStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, m, e := newGate(t)
+		if g.device(*m.account, e.Device) == "" {
+			t.Error("the device is a stranger from the start")
+		}
+		time.Sleep(2 * time.Second)
+		device, _, err := g.ChangePassword(context.Background(), e.Session, good, "Karavane-zieht-fort-2", home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.device(*m.account, e.Device) != "" || g.device(*m.account, device) == "" || g.device(Account{User: "other"}, device) != "" {
+			t.Error("the wrong devices are known")
+		}
+	})
+}

@@ -23,6 +23,7 @@ func TestBadConfigurationNamesFileLineAndKey(t *testing.T) {
 		{"out of range", "[healer]\nmode = \"act\"\n[metrics]\nflush = \"30s\"\ninterval = \"2h\"\n", []string{"arasul.toml:5: metrics.interval: 2h is not between 1s and 5s", "arasul.toml:4: metrics.flush"}},
 		{"retention in hours", "[metrics]\nretention = \"25h\"\n", []string{"arasul.toml:2: metrics.retention: 25h is not a whole number of days"}},
 		{"unknown mode", "[healer]\nmode = \"yolo\"\n", []string{`arasul.toml:2: healer.mode: "yolo" is neither "act" nor "shadow"`}},
+		{"unknown access", "[access]\nstatus = \"all\"\n", []string{`arasul.toml:2: access.status: "all" is neither "local" nor "admin"`}},
 		{"relative policy", "[healer]\npolicy = \"p.toml\"\n", []string{"arasul.toml:2: healer.policy"}},
 		{"bad name", "[mdns]\nname = \"my.box\"\n", []string{"arasul.toml:2: mdns.name"}},
 		{"bad host", "[proxy]\nhosts = [\"ok.example\", \"http://no\"]\n", []string{`arasul.toml:2: proxy.hosts: "http://no"`}},

@@ -51,6 +51,8 @@ var open = map[string]level{
 }
 
 const (
+	sessionWithin = 1500 * time.Millisecond // the proxy waits two seconds
+
 	recheckEvery = 10 * time.Second
 	noteEvery    = 10 * time.Minute // the same refusal, in the audit
 	maxNoted     = 1000
@@ -115,10 +117,15 @@ func (d *Dashboard) authenticate(ctx context.Context, id *identity) error {
 	if id.token == "" || !id.Secure {
 		return unauthenticated()
 	}
+	if !d.databaseUp() {
+		return unavailable() // at once: a server that hangs would keep the proxy waiting
+	}
 	address := ""
 	if id.Address.IsValid() {
 		address = id.Address.String()
 	}
+	ctx, cancel := context.WithTimeout(ctx, sessionWithin)
+	defer cancel()
 	s, err := d.opts.Gate.Session(ctx, id.token, address)
 	switch {
 	case errors.Is(err, auth.ErrCredentials):

@@ -249,7 +249,7 @@ func TestForwardAuthentication(t *testing.T) {
 	}
 	for uri, want := range map[string]string{
 		"/n8n/home?a=b&c": "/?next=%2Fn8n%2Fhome%3Fa%3Db%26c",
-		"//evil.example":  "/?next=%2F", "/\\evil.example": "/?next=%2F", "https://evil.example/": "/?next=%2F",
+		"//evil.example":  "/?next=%2F", "///evil.example": "/?next=%2F", "/\\evil.example": "/?next=%2F", "https://evil.example/": "/?next=%2F",
 		"javascript:alert(1)": "/?next=%2F", "": "/?next=%2F", "/\t/evil.example": "/?next=%2F",
 	} {
 		w := ask(stranger, "GET", uri, map[string]string{"Accept": "text/html", "Sec-Fetch-Mode": "navigate"})

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -241,9 +242,12 @@ func (d *Dashboard) auditEvents(ctx context.Context, in *auditInput) (*answer[Au
 		list.Events = append(list.Events, events...)
 		return err
 	})
+	if errors.Is(err, errBusy) {
+		return nil, later()
+	}
 	if err != nil {
 		d.opts.Log.Warn("audit unread", "err", err)
-		return nil, later()
+		return nil, problemOf(http.StatusServiceUnavailable, "database-away", "The database is away.")
 	}
 	if len(list.Events) > in.Limit {
 		list.Events = list.Events[:in.Limit]

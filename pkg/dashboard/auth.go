@@ -74,7 +74,9 @@ func change[I, O any](a huma.API, id, path, summary string, status int, handle f
 func (d *Dashboard) authStatus(ctx context.Context, _ *struct{}) (*answer[AuthStatus], error) {
 	id := who(ctx)
 	s := AuthStatus{Secure: id.Secure, StatusOpen: id.Local && !d.adminOnly.Load(), Timestamp: time.Now().UTC()}
-	if d.opts.Gate != nil {
+	if d.opts.Gate != nil && d.databaseUp() {
+		ctx, cancel := context.WithTimeout(ctx, sessionWithin)
+		defer cancel()
 		ready, err := d.opts.Gate.Ready(ctx)
 		s.Available, s.SetupNeeded = err == nil, err == nil && !ready
 		s.Authenticated = d.authenticate(ctx, &id) == nil
@@ -135,6 +137,9 @@ func (d *Dashboard) letIn(ctx context.Context, action string, bearer bool, try f
 	}
 	if !who(ctx).Secure {
 		return nil, insecure()
+	}
+	if !d.databaseUp() {
+		return nil, unavailable()
 	}
 	e, err := try(d.client(ctx, bearer))
 	if err != nil {
