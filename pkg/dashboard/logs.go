@@ -176,10 +176,12 @@ func (d *Dashboard) logStream(ctx context.Context, in *logStreamInput) (*huma.St
 		return nil, huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("Too many follow the journal."), http.Header{"Retry-After": {"10"}})
 	}
 	ctx, cancel := d.whileAdmitted(stream.Ending(ctx))
-	entries, opened, ended := make(chan api.LogEntry, stream.Buffer), make(chan struct{}), make(chan error, 1)
+	entries, opened, ended := make(chan api.LogEntry, stream.Buffer), make(chan struct{}), make(chan struct{})
+	var failure error // once ended is closed
 	go func() {
 		defer func() { <-d.follows }()
-		ended <- d.opts.Logs.Follow(ctx, q, func() { close(opened) }, func(e api.LogEntry) error {
+		defer close(ended)
+		failure = d.opts.Logs.Follow(ctx, q, func() { close(opened) }, func(e api.LogEntry) error {
 			select {
 			case entries <- e:
 				return nil
@@ -192,9 +194,9 @@ func (d *Dashboard) logStream(ctx context.Context, in *logStreamInput) (*huma.St
 	defer patience.Stop()
 	select {
 	case <-opened:
-	case err := <-ended:
+	case <-ended:
 		cancel()
-		return nil, d.logProblem(err)
+		return nil, d.logProblem(failure)
 	case <-patience.C:
 		cancel()
 		return nil, logsAway()
@@ -209,7 +211,7 @@ func (d *Dashboard) logStream(ctx context.Context, in *logStreamInput) (*huma.St
 
 // sendEntries sends entries as server-sent events until ctx ends, following has,
 // or the client is gone.
-func sendEntries(ctx context.Context, w http.ResponseWriter, entries <-chan api.LogEntry, ended <-chan error) {
+func sendEntries(ctx context.Context, w http.ResponseWriter, entries <-chan api.LogEntry, ended <-chan struct{}) {
 	out := http.NewResponseController(w)
 	send := func(text string) bool {
 		_ = out.SetWriteDeadline(time.Now().Add(writeWithin)) // a writer without deadlines has its own limits
@@ -226,7 +228,7 @@ func sendEntries(ctx context.Context, w http.ResponseWriter, entries <-chan api.
 		select {
 		case <-ctx.Done():
 			return
-		case <-ended:
+		case <-ended: // by the daemon, once an hour or because it restarts; the client comes back
 			for len(entries) > 0 { // what came before the end
 				if !send(event(<-entries)) {
 					return

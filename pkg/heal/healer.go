@@ -402,11 +402,9 @@ func (h *Healer) step(ctx context.Context, g *errgroup.Group, o Observation) {
 
 // request answers a request, and takes it in if it is not refused.
 func (h *Healer) request(ctx context.Context, g *errgroup.Group, o Observation) {
-	switch {
-	case h.o.Mode == config.ModeShadow:
+	o.answer.err = h.state.Refuse(h.o.Policy, *o.Request, time.Now())
+	if h.o.Mode == config.ModeShadow {
 		o.answer.err = &api.Refusal{Code: api.RefusedBusy, Reason: "the healer only watches (shadow mode)"}
-	default:
-		o.answer.err = h.state.Refuse(h.o.Policy, *o.Request, time.Now())
 	}
 	if o.answer.err != nil {
 		return
