@@ -63,7 +63,7 @@ func tellLabels(labels []string, log *slog.Logger) {
 	if before, err := os.ReadFile(announcedFile); err == nil && bytes.Equal(before, text) {
 		return
 	}
-	if err := errors.Join(os.WriteFile(announcedFile, text, 0o644), os.Chmod(announcedFile, 0o644)); err != nil {
+	if err := errors.Join(os.WriteFile(announcedFile, text, 0o644), os.Chmod(announcedFile, 0o644)); err != nil { //nolint:gosec // what is announced is no secret
 		log.Warn("cannot tell of the name", "err", err)
 	}
 }

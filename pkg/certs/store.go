@@ -182,10 +182,10 @@ func (s Store) newLeaf(root authority, w Wanted, old *x509.Certificate, now time
 		return nil, err
 	}
 	dir := filepath.Join(s.Public, "local")
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // public certificates; keys are 0600 and 0640
 		return nil, fmt.Errorf("making a place for the certificate: %w", err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { // the umask is strict
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // as above; the umask is strict
 		return nil, fmt.Errorf("opening the certificate's place: %w", err)
 	}
 	// The group is the proxy's: it is the signer's own.

@@ -43,7 +43,7 @@ func (f *field) UnmarshalJSON(data []byte) error {
 	if json.Unmarshal(data, &numbers) == nil {
 		raw := make([]byte, len(numbers))
 		for i, n := range numbers {
-			raw[i] = byte(n)
+			raw[i] = byte(n) //nolint:gosec // a byte, written as a number
 		}
 		*f = field(raw)
 		return nil

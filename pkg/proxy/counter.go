@@ -45,7 +45,7 @@ func (c *counter) IncrementBy(key string, window time.Time, amount int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.turn(window)
-	c.now.add(maphash.String(c.seed, key), int32(amount))
+	c.now.add(maphash.String(c.seed, key), int32(amount)) //nolint:gosec // 1 or -1
 	return nil
 }
 

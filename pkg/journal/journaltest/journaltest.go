@@ -55,7 +55,7 @@ func Write(t testing.TB, dir string, entries ...Entry) {
 		}
 		in.WriteByte('\n')
 	}
-	cmd := exec.Command(remote, "--output="+filepath.Join(dir, fmt.Sprintf("remote-%d.journal", files.Add(1))), "-")
+	cmd := exec.Command(remote, "--output="+filepath.Join(dir, fmt.Sprintf("remote-%d.journal", files.Add(1))), "-") //nolint:gosec // a test's own files
 	cmd.Stdin = &in
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("writing a journal (apt install systemd-journal-remote): %v\n%s", err, out)
