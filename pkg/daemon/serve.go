@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -17,6 +18,7 @@ import (
 const (
 	drain         = 500 * time.Millisecond // an ordinary answer takes less than 200 ms (spec API)
 	shutdownGrace = 5 * time.Second
+	newcomer      = 250 * time.Millisecond // for a new connection to ask for something
 	socketCheck   = 5 * time.Second
 )
 
@@ -101,11 +103,14 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return stream.WithEnd(requests, ctx.Done()) },
 	}
+	var fresh newcomers
+	server.ConnState = fresh.see
+	door := &closedOnce{Listener: l}
 	ended := make(chan struct{})
 	var failure error
 	go func() {
 		defer close(ended)
-		failure = server.Serve(l)
+		failure = server.Serve(door)
 	}()
 	lost := make(chan error, 1)
 	if own, ok := l.(ownSocket); ok {
@@ -121,11 +126,72 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	case <-ctx.Done():
 	}
 	defer time.AfterFunc(drain, release).Stop()
+	// A server that shuts down drops the request that a new connection has just
+	// sent (go.dev/issue/75591). So nobody else comes in first, and who came in
+	// last is answered; then it shuts down.
+	_ = door.Close()
+	<-ended
+	server.SetKeepAlivesEnabled(false)
+	fresh.wait(newcomer)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	if err := server.Shutdown(grace); err != nil {
 		_ = server.Close()
 	}
-	<-ended
 	return ctx.Err()
+}
+
+// closedOnce is a listener that may be closed again.
+type closedOnce struct {
+	net.Listener
+	once sync.Once
+	err  error
+}
+
+func (c *closedOnce) Close() error {
+	c.once.Do(func() { c.err = c.Listener.Close() })
+	return c.err
+}
+
+// newcomers counts the connections that have not asked for anything yet.
+type newcomers struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+	none  chan struct{} // closed when the last has asked or left; nil: nobody waits
+}
+
+func (n *newcomers) see(c net.Conn, state http.ConnState) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if state == http.StateNew {
+		if n.conns == nil {
+			n.conns = make(map[net.Conn]struct{})
+		}
+		n.conns[c] = struct{}{}
+		return
+	}
+	delete(n.conns, c)
+	if n.none != nil && len(n.conns) == 0 {
+		close(n.none)
+		n.none = nil
+	}
+}
+
+// wait returns when there is none left, or after a while: some never ask, such
+// as those that browsers open in advance.
+func (n *newcomers) wait(most time.Duration) {
+	none := make(chan struct{})
+	n.mu.Lock()
+	if len(n.conns) == 0 {
+		n.mu.Unlock()
+		return
+	}
+	n.none = none
+	n.mu.Unlock()
+	patience := time.NewTimer(most)
+	defer patience.Stop()
+	select {
+	case <-none:
+	case <-patience.C:
+	}
 }
