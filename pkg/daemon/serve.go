@@ -21,7 +21,9 @@ import (
 const (
 	drain         = 500 * time.Millisecond // an ordinary answer takes less than 200 ms (spec API)
 	shutdownGrace = 5 * time.Second
+	newcomer      = 250 * time.Millisecond // for a new connection to ask for something
 	socketCheck   = 5 * time.Second
+	writeWithin   = time.Minute // for a client of HTTP/2 to take something of what waits for it
 )
 
 // Listeners returns the sockets that systemd passed under the given
@@ -118,20 +120,24 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, secure *tls.
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		TLSConfig:         secure,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: writeWithin}, // HTTP/1 leaves it to the handler
 		ErrorLog:          slog.NewLogLogger(serverLog{slog.Default().Handler()}, slog.LevelWarn),
 		BaseContext:       func(net.Listener) context.Context { return stream.WithEnd(requests, ctx.Done()) },
 	}
 	for _, change := range options {
 		change(server)
 	}
+	var fresh newcomers
+	server.ConnState = fresh.see
+	door := &closedOnce{Listener: l}
 	ended := make(chan struct{})
 	var failure error
 	go func() {
 		defer close(ended)
 		if secure != nil {
-			failure = server.ServeTLS(l, "", "")
+			failure = server.ServeTLS(door, "", "")
 		} else {
-			failure = server.Serve(l)
+			failure = server.Serve(door)
 		}
 	}()
 	lost := make(chan error, 1)
@@ -148,12 +154,18 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, secure *tls.
 	case <-ctx.Done():
 	}
 	defer time.AfterFunc(drain, release).Stop()
+	// A server that shuts down drops the request that a new connection has just
+	// sent (go.dev/issue/75591). So nobody else comes in first, and who came in
+	// last is answered; then it shuts down.
+	_ = door.Close()
+	<-ended
+	server.SetKeepAlivesEnabled(false)
+	fresh.wait(newcomer)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	if err := server.Shutdown(grace); err != nil {
 		_ = server.Close()
 	}
-	<-ended
 	return ctx.Err()
 }
 

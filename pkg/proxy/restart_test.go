@@ -100,9 +100,10 @@ func TestRestartLosesNoRequest(t *testing.T) {
 			// Half of them keep their connections, half open one each time.
 			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: i%2 == 0}}
 			for ctx.Err() == nil {
+				begin := time.Now()
 				resp, err := client.Get("http://" + l.Addr().String() + "/")
 				if err != nil || resp.StatusCode != 200 {
-					t.Errorf("after %d requests and %d restarts: %v, %v", asked.Load(), restarts.Load(), resp, err)
+					t.Errorf("client %d after %d requests and %d restarts: %v, %v after %v", i, asked.Load(), restarts.Load(), resp, err, time.Since(begin))
 					return
 				}
 				_ = resp.Body.Close()
