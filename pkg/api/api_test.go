@@ -82,7 +82,7 @@ func TestMissingSensorIsNotZero(t *testing.T) {
 func TestEnumsAreTheConstants(t *testing.T) {
 	tests := map[reflect.Type][]string{
 		reflect.TypeFor[Status]():        {string(Up), string(Degraded), string(Down), string(Unknown)},
-		reflect.TypeFor[Fault]():         {string(Crashed), string(Hung), string(Exited), string(Failed), string(StartLimit), string(OOMKilled), string(Unresponsive), string(Measured)},
+		reflect.TypeFor[Fault]():         {string(Crashed), string(Hung), string(Exited), string(Failed), string(StartLimit), string(OOMKilled), string(Unresponsive), string(Measured), string(Requested)},
 		reflect.TypeFor[IncidentState](): {string(IncidentOpen), string(IncidentSuppressed), string(IncidentActing), string(IncidentVerifying), string(IncidentHolding), string(IncidentResolved), string(IncidentExhausted)},
 		reflect.TypeFor[Class]():         {string(ClassService), string(ClassOverload), string(ClassCritical)},
 		reflect.TypeFor[KernelEventKind](): {

@@ -222,6 +222,8 @@ func (b *bench) incident() api.Incident {
 
 func (b *bench) wantAsked(want ...string) {
 	b.t.Helper()
+	b.hands.mu.Lock()
+	defer b.hands.mu.Unlock()
 	if diff := cmp.Diff(want, b.hands.asked); diff != "" {
 		b.t.Errorf("asked of the hands (-want +got):\n%s", diff)
 	}

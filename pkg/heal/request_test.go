@@ -253,9 +253,7 @@ func TestHealerAnswersAndThenRestarts(t *testing.T) {
 		if err != nil || id == "" {
 			t.Fatalf("%q, %v", id, err)
 		}
-		if len(b.hands.asked) != 0 {
-			t.Errorf("asked %v before the answer could leave", b.hands.asked)
-		}
+		b.wantAsked() // nothing before the answer could leave
 		b.wait(time.Second)
 		b.wantAsked("restart " + metricsUnit)
 		if text, known := b.healer.Explain(id); !known || !strings.Contains(text, "admin asked for a restart") {
