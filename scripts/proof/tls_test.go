@@ -20,8 +20,9 @@ func TestCertificateFollowsTheMachine(t *testing.T) {
 	if _, hex, _ := strings.Cut(strings.TrimSpace(root), "="); !strings.Contains(said, hex) {
 		t.Fatalf("port 80 hands out %s, the machine knows\n%s", root, said)
 	}
+	// Whatever the answer: of the object store there is none here.
 	trusted := func(host string) error {
-		_, errOut, code := b.try("curl", "--silent", "--show-error", "--fail", "--max-time", "5", "--cacert", "/root/ca.pem",
+		_, errOut, code := b.try("curl", "--silent", "--show-error", "--max-time", "5", "--cacert", "/root/ca.pem",
 			"--connect-to", "::localhost:443", "https://"+host+"/health")
 		if code != 0 {
 			return fmt.Errorf("%s: %s", host, errOut)
