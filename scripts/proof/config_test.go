@@ -16,9 +16,13 @@ const configPath = "/etc/arasul/arasul.toml"
 func (b *bed) breakConfiguration() (mistake string) {
 	b.t.Helper()
 	before := b.run("cat", configPath)
+	above, below, found := strings.Cut(before, "[mdns]\n")
+	if !found {
+		b.t.Fatalf("%s has no table [mdns]", configPath)
+	}
 	b.t.Cleanup(func() { b.put(configPath, []byte(before)) })
-	b.put(configPath, []byte(before+"colour = \"green\"\n"))
-	return fmt.Sprintf("%s:%d", configPath, strings.Count(before, "\n")+1)
+	b.put(configPath, []byte(above+"[mdns]\ncolour = \"green\"\n"+below))
+	return fmt.Sprintf("%s:%d", configPath, strings.Count(above, "\n")+2)
 }
 
 // Proves BOOT-9: a daemon does not start with a configuration that it does not
