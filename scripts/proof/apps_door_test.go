@@ -155,14 +155,17 @@ func throughToN8N(t *testing.T, b *bed) {
 
 // Proves AUTH-2: revocation reaches what is open already.
 func socketEndsAtLogout(t *testing.T, b *bed) {
+	owner := b.admin()
+	b.n8nOwner(owner) // once: n8n, too, counts logins
+	login := owner.cookie("n8n-auth")
 	for name, end := range map[string]func(*visitor){
 		"logout":     func(v *visitor) { v.want(http.StatusNoContent, "POST", "/api/auth/logout", nil) },
 		"logout-all": func(v *visitor) { b.admin().want(http.StatusNoContent, "POST", "/api/auth/logout-all", nil) },
 		"console":    func(v *visitor) { b.run("arasul", "user", "logout-all") },
 	} {
 		admin, other := b.admin(), b.admin()
-		b.n8nOwner(admin)
-		b.n8nOwner(other)
+		admin.keep("n8n-auth", login)
+		other.keep("n8n-auth", login)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		open := func(v *visitor) *websocket.Conn {
 			conn, err := v.socket(ctx, "/n8n/rest/push?pushRef="+rand.Text(), home)
@@ -257,6 +260,8 @@ func friendlyPageWhileAway(t *testing.T, b *bed) {
 func nobodyWithoutDashboard(t *testing.T, b *bed) {
 	admin := b.admin()
 	admin.want(http.StatusOK, "GET", "/n8n/rest/settings", nil)
+	b.run("arasul", "heal", "maintenance", "on") // or it is repaired after 6 s
+	defer b.run("arasul", "heal", "maintenance", "off")
 	b.kill(dashboardUnit, "STOP")
 	defer b.kill(dashboardUnit, "CONT")
 	eventually(t, 15*time.Second, func() error { // what it said last holds for 5 s
