@@ -180,7 +180,7 @@ func TestInstalledFilesBelongToTheirDaemons(t *testing.T) {
 
 // Proves PKG-6: only port 80 can be reached, besides mDNS, which is multicast
 // on UDP 5353 and here avahi's.
-func TestOnlyPort80IsOpenToTheNetwork(t *testing.T) {
+func TestOnlyPorts80And443AreOpenToTheNetwork(t *testing.T) {
 	b := fresh.take(t)
 	for _, line := range strings.Split(strings.TrimSpace(b.run("ss", "-Hltunp")), "\n") {
 		f := strings.Fields(line)
@@ -188,7 +188,7 @@ func TestOnlyPort80IsOpenToTheNetwork(t *testing.T) {
 		host, port := local[:strings.LastIndex(local, ":")], local[strings.LastIndex(local, ":")+1:]
 		switch {
 		case strings.HasPrefix(host, "127."), host == "[::1]":
-		case protocol == "tcp" && port == "80":
+		case protocol == "tcp" && (port == "80" || port == "443"):
 		case protocol == "udp" && strings.Contains(line, `"avahi-daemon"`):
 		default:
 			t.Errorf("open to the network: %s", line)
