@@ -103,10 +103,44 @@ func answers(ctx context.Context) (table, error) {
 				*turn.all = append(*turn.all, time.Since(begin))
 			}
 		}
-		t.compare(fmt.Sprintf("%s (%.1f kB)", path, float64(len(body))/1000), ours, peers, 50, 99)
+		t.compare(fmt.Sprintf("%s (%.1f kB)", path, float64(len(body))/1000), ours, peers, 50, 95, 99)
 	}
+	took, err := logins(ctx, us)
+	if err != nil {
+		return t, err
+	}
+	t.compare("a login (bcrypt 12)", took, nil, 50, 95, 99)
 	t.note("%d requests each by turns over one kept connection, not compressed, through the proxy to the dashboard and, for the history, PostgreSQL with a week of samples (120,840, one every 5 s). What TLS and the limits cost stands under the proxy.", requests)
 	return t, nil
+}
+
+// logins logs in again and again, one after the other, with a password that the
+// console has just set.
+func logins(ctx context.Context, client *http.Client) (took []time.Duration, err error) {
+	const password = "Bench-Mark-Twelve-12"
+	set := exec.CommandContext(ctx, "arasul", "user", "passwd")
+	set.Stdin = strings.NewReader(password + "\n")
+	if out, err := set.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("setting a password: %w: %s", err, out)
+	}
+	for range 50 {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, dashboardURL+"/api/auth/login", strings.NewReader(`{"password":"`+password+`","bearer":true}`))
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Content-Type", "application/json")
+		begin := time.Now()
+		resp, err := client.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("logging in: %s", resp.Status)
+		}
+		took = append(took, time.Since(begin))
+	}
+	return took, nil
 }
 
 func get(ctx context.Context, client *http.Client, path string) ([]byte, error) {
