@@ -121,7 +121,7 @@ func (h *host) inside(ctx context.Context, name string) (table, error) {
 	ctx, cancel := context.WithTimeout(ctx, partLimit)
 	defer cancel()
 	out, err := h.exec(ctx, nil, "env",
-		"BENCH_KILLS="+os.Getenv("BENCH_KILLS"), "BENCH_IDLE="+os.Getenv("BENCH_IDLE"),
+		"BENCH_KILLS="+os.Getenv("BENCH_KILLS"), "BENCH_FAULTS="+os.Getenv("BENCH_FAULTS"), "BENCH_IDLE="+os.Getenv("BENCH_IDLE"),
 		insideDir+"/bench", "inside", name)
 	if err != nil {
 		return t, err
