@@ -84,6 +84,14 @@ func answers(ctx context.Context) (table, error) {
 	}
 	defer nginx.stop()
 	us, peer := over(proxySocket), over(insideDir+"/nginx.sock")
+	for waited := 0; waited < 100; waited++ { // for nginx to listen
+		if _, err := os.Stat(insideDir + "/nginx.sock"); err == nil {
+			break
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return t, err
+		}
+	}
 	for _, path := range []string{"/api/system/status", "/api/metrics/history?range=24h", "/api/metrics/history?range=7d"} {
 		body, err := get(ctx, us, path)
 		if err != nil {
