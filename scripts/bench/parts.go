@@ -84,7 +84,7 @@ func answers(ctx context.Context) (table, error) {
 	}
 	defer nginx.stop()
 	us, peer := over(proxySocket), over(insideDir+"/nginx.sock")
-	for waited := 0; waited < 100; waited++ { // for nginx to listen
+	for range 100 { // for nginx to listen
 		if _, err := os.Stat(insideDir + "/nginx.sock"); err == nil {
 			break
 		}
