@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"os"
 
@@ -59,23 +60,16 @@ func proxyDaemon(ctx context.Context, d *daemon.Daemon) error {
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	for _, l := range plain { // port 80, and a unix socket for the check below
-		tcp, ok := l.(*net.TCPListener)
-		switch {
-		case !ok:
-			g.Go(func() error { return daemon.Serve(ctx, l, p.Handler()) })
-		case len(secure) == 0:
-			g.Go(func() error { return daemon.Serve(ctx, proxy.Limit(tcp, connections, perAddress, d.Log), p.Handler()) })
-		default:
-			g.Go(func() error {
-				return daemon.Serve(ctx, proxy.Limit(tcp, connections, perAddress, d.Log), doors.Plain(p.Handler()))
-			})
+		door, limited := crowd(l, d.Log)
+		handler := p.Handler()
+		if limited && len(secure) > 0 {
+			handler = doors.Plain(handler)
 		}
+		g.Go(func() error { return daemon.Serve(ctx, door, handler) })
 	}
 	for _, l := range secure {
-		if tcp, ok := l.(*net.TCPListener); ok {
-			l = proxy.Limit(tcp, connections, perAddress, d.Log)
-		}
-		g.Go(func() error { return daemon.ServeTLS(ctx, l, doors.Secure(p.Handler()), keyring.TLSConfig()) })
+		door, _ := crowd(l, d.Log)
+		g.Go(func() error { return daemon.ServeTLS(ctx, door, doors.Secure(p.Handler()), keyring.TLSConfig()) })
 	}
 	g.Go(func() error { return keyring.Run(ctx) })
 	g.Go(func() error { return proxy.TellAddresses(ctx, addressesFile, addresses, d.Log) })
@@ -87,6 +81,14 @@ func proxyDaemon(ctx context.Context, d *daemon.Daemon) error {
 	})
 	d.Ready("answering on ports 80 and 443")
 	return g.Wait()
+}
+
+// crowd limits how many come at a time through a door that is in the network.
+func crowd(l net.Listener, log *slog.Logger) (door net.Listener, limited bool) {
+	if tcp, ok := l.(*net.TCPListener); ok {
+		return proxy.Limit(tcp, connections, perAddress, log), true
+	}
+	return l, false
 }
 
 // updating says whether an update is under way: whoever runs one leaves this

@@ -104,11 +104,7 @@ func (r *reducer) finishRequest(inc *Incident, problem string) {
 		r.close(inc)
 		return
 	}
-	if a := last(inc); a != nil {
-		a.FinishedAt = &r.now
-	}
-	inc.RecoveredAt, inc.Came = &r.now, r.now
-	r.enter(inc, api.IncidentVerifying, r.p.Down.Verify.Std())
+	r.came(inc)
 }
 
 // passRequests ends requests whose time has come. A unit that did not come up is

@@ -238,12 +238,17 @@ func (r *reducer) finishUnit(inc *Incident, problem string) {
 		r.open(inc)
 		inc.NotBefore = r.now.Add(r.p.Down.Verify.Std())
 	default:
-		if a := last(inc); a != nil {
-			a.FinishedAt = &r.now
-		}
-		inc.RecoveredAt, inc.Came = &r.now, r.now
-		r.enter(inc, api.IncidentVerifying, r.p.Down.Verify.Std())
+		r.came(inc)
 	}
+}
+
+// came begins the proof that a unit which was brought up stays so.
+func (r *reducer) came(inc *Incident) {
+	if a := last(inc); a != nil {
+		a.FinishedAt = &r.now
+	}
+	inc.RecoveredAt, inc.Came = &r.now, r.now
+	r.enter(inc, api.IncidentVerifying, r.p.Down.Verify.Std())
 }
 
 // passUnits lets time do its part: proofs that are complete, patience that is
