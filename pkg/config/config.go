@@ -37,6 +37,50 @@ type Config struct {
 	MDNS     MDNS     `toml:"mdns"`
 	ACME     ACME     `toml:"acme"`
 	Access   Access   `toml:"access"`
+
+	Images     Images  `toml:"images"`
+	LLM        Engine  `toml:"llm"`
+	Embeddings Engine  `toml:"embeddings"`
+	Objects    Objects `toml:"objects"`
+}
+
+// Images are where the container images of the applications come from, as podman
+// names them. What is run is an image's ID, not its name: see arasul images.
+type Images struct {
+	LLM       string `toml:"llm"` // embeddings too
+	N8N       string `toml:"n8n"`
+	N8NRunner string `toml:"n8n_runner"` // of the same version as n8n; empty: n8n runs tasks itself
+	MinIO     string `toml:"minio"`
+}
+
+// Engine sets how models of one kind are served.
+type Engine struct {
+	Model    string    `toml:"model"`    // for who names none; empty: the one that is installed
+	Parallel int       `toml:"parallel"` // requests at work at once, 1 to 64
+	Queue    int       `toml:"queue"`    // requests that wait for that, 0 to 10000
+	Context  int       `toml:"context"`  // tokens that this machine's own remembers, 512 to 1048576
+	BackEnds []BackEnd `toml:"back_end"` // other servers of models; the machine's own is the first unless one is called local
+}
+
+// BackEnd is a server of models that speaks Ollama's or OpenAI's language.
+type BackEnd struct {
+	Name string `toml:"name"` // unique, a to z, 0 to 9, hyphen
+	Kind string `toml:"kind"` // ollama or openai
+	URL  string `toml:"url"`  // http or https, without /v1 or /api
+	Key  string `toml:"key"`  // the systemd credential that holds its API key; empty: none is sent
+}
+
+// The kinds of back ends.
+const (
+	KindOllama = "ollama"
+	KindOpenAI = "openai"
+)
+
+// Objects says where objects are kept. It is any server of S3.
+type Objects struct {
+	Endpoint string `toml:"endpoint"` // http or https URL; empty: the machine's own
+	Region   string `toml:"region"`
+	Public   bool   `toml:"public_documents"` // anybody in the network may read the bucket documents
 }
 
 // Metrics sets how often the host is looked at.
@@ -111,6 +155,15 @@ func Defaults() *Config {
 		MDNS:   MDNS{Name: "arasul"},
 		ACME:   ACME{Directory: LetsEncrypt},
 		Access: Access{Status: StatusLocal},
+		Images: Images{
+			LLM:       "docker.io/ollama/ollama:0.32.15",
+			N8N:       "docker.io/n8nio/n8n:2.41.3",
+			N8NRunner: "docker.io/n8nio/runners:2.41.3",
+			MinIO:     "docker.io/pgsty/silo:RELEASE.2026-09-03T13-18-01Z",
+		},
+		LLM:        Engine{Parallel: 4, Queue: 64, Context: 8192},
+		Embeddings: Engine{Parallel: 4, Queue: 256, Context: 8192},
+		Objects:    Objects{Region: "us-east-1"},
 	}
 }
 
@@ -234,6 +287,10 @@ func (c *Config) Validate(report func(key, problem string)) {
 		report("mdns.name", fmt.Sprintf("%q is not a single host label of at most 56 characters (a-z, 0-9, hyphen)", c.MDNS.Name))
 	}
 	c.ACME.validate(report)
+	c.Images.validate(report)
+	c.LLM.validate("llm", report)
+	c.Embeddings.validate("embeddings", report)
+	c.Objects.validate(report)
 }
 
 func (a ACME) validate(report func(key, problem string)) {
