@@ -103,6 +103,7 @@ type Service struct {
 	Restarts    uint32     `json:"restarts" doc:"systemd's NRestarts since the unit was last started by hand"`
 	MainPID     uint32     `json:"main_pid"`
 	Since       *time.Time `json:"since,omitempty" doc:"When the active state began"`
+	Restartable bool       `json:"restartable" doc:"The healer looks after it, and restarts it for who asks"`
 }
 
 // Incident is one stretch of trouble, from the first fault to the proof that
@@ -272,6 +273,7 @@ type HealerStatus struct {
 	Open        int        `json:"open_incidents"`
 	Mirrored    bool       `json:"mirrored" doc:"Every event has reached PostgreSQL"`
 	LostEvents  uint64     `json:"lost_events" doc:"Events that had no room left while PostgreSQL was away; since the healer's start"`
+	Units       []string   `json:"units,omitempty" doc:"That it looks after"`
 	Timestamp   time.Time  `json:"timestamp"`
 }
 

@@ -25,6 +25,14 @@ type AuditEvent struct {
 	Detail    string    `json:"detail,omitempty" doc:"Why, in words"`
 }
 
+// AuditNote is what a command on the console did, for the audit.
+type AuditNote struct {
+	Action  string `json:"action" example:"disk.clean"`
+	Subject string `json:"subject,omitempty"`
+	Result  Result `json:"result"`
+	Detail  string `json:"detail,omitempty"`
+}
+
 // AuditQuery asks for events. Empty fields do not matter.
 type AuditQuery struct {
 	Action string // this one, or those below it: auth finds auth.login

@@ -42,6 +42,11 @@ func (g *Gate) EndAll(ctx context.Context, user string) (int, error) {
 	return g.store.EndSessions(ctx, user, "")
 }
 
+// EndOthers ends all sessions of this user but one.
+func (g *Gate) EndOthers(ctx context.Context, user, keep string) (int, error) {
+	return g.store.EndSessions(ctx, user, keep)
+}
+
 // reprove asks somebody who is logged in for his password again. His session
 // has a count of its own: strangers cannot use it up.
 func (g *Gate) reprove(ctx context.Context, s Session, from Client, try func(Account) error) error {

@@ -256,7 +256,9 @@ type healMaintenanceCmd struct {
 }
 
 func (h *healMaintenanceCmd) Run(ctx context.Context, env *Env) error {
-	if err := env.Healer.SetMaintenance(ctx, h.State == "on"); err != nil {
+	err := env.Healer.SetMaintenance(ctx, h.State == "on")
+	env.note(ctx, "heal.maintenance", h.State, err)
+	if err != nil {
 		return fmt.Errorf("%w (root is needed)", err)
 	}
 	if h.State == "on" {

@@ -24,6 +24,9 @@ type diskCleanCmd struct {
 
 func (d *diskCleanCmd) Run(ctx context.Context, c *commands, env *Env) error {
 	report, err := env.Disk.Clean(ctx, d.DryRun)
+	if !d.DryRun {
+		env.note(ctx, "disk.clean", report.Path, err)
+	}
 	if err != nil && report.Steps == nil {
 		return err
 	}
@@ -105,6 +108,7 @@ func (d *dbVacuumCmd) Run(ctx context.Context, c *commands, env *Env) error {
 		}
 	}
 	v, err := env.Database.Vacuum(ctx, cfg, d.FreeSpace)
+	env.note(ctx, "db.vacuum", "", err)
 	if c.JSON {
 		if err := env.printJSON(v); err != nil {
 			return err

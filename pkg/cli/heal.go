@@ -213,7 +213,9 @@ func (h *healExplainCmd) Run(ctx context.Context, c *commands, env *Env) error {
 type healResetBreakerCmd struct{}
 
 func (healResetBreakerCmd) Run(ctx context.Context, env *Env) error {
-	if err := env.Healer.ResetBreaker(ctx); err != nil {
+	err := env.Healer.ResetBreaker(ctx)
+	env.note(ctx, "heal.reset-breaker", "", err)
+	if err != nil {
 		return fmt.Errorf("%w (root is needed)", err)
 	}
 	fmt.Fprintln(env.Stdout, "The breaker is closed: the healer repairs again.")

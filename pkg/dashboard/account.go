@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -69,6 +70,10 @@ func (d *Dashboard) accountOperations(a huma.API) {
 		OperationID: "end-session", Method: http.MethodDelete, Path: "/api/auth/sessions/{id}", Summary: "End a session",
 		Tags: []string{"auth"}, DefaultStatus: http.StatusNoContent, Errors: []int{404, 503},
 	}, d.endSession)
+	huma.Register(a, huma.Operation{
+		OperationID: "end-other-sessions", Method: http.MethodDelete, Path: "/api/auth/sessions", Summary: "End all sessions but this one",
+		Tags: []string{"auth"}, DefaultStatus: http.StatusNoContent, Errors: []int{503},
+	}, d.endOtherSessions)
 	change(a, "change-password", "/api/auth/change-password", "Set a new password and end all other sessions", http.StatusNoContent, d.changePassword, 403, 429, 503)
 	change(a, "totp-enroll", "/api/auth/totp/enroll", "Begin to set up a second factor", http.StatusOK, d.enroll, 403, 409, 429, 503)
 	change(a, "totp-confirm", "/api/auth/totp/confirm", "Turn the second factor on with its first code", http.StatusOK, d.confirm, 403, 409, 429, 503)
@@ -132,6 +137,20 @@ func (d *Dashboard) endSession(ctx context.Context, in *sessionInput) (*left, er
 	}
 	d.sessionsChanged(ctx)
 	d.audit(ctx, "auth.session-end", in.ID, api.ResultSuccess, "")
+	return &left{}, nil
+}
+
+func (d *Dashboard) endOtherSessions(ctx context.Context, _ *struct{}) (*left, error) {
+	s, err := d.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ended, err := d.opts.Gate.EndOthers(ctx, s.User, s.ID)
+	if err != nil {
+		return nil, d.authError(ctx, "auth.sessions-end", err)
+	}
+	d.sessionsChanged(ctx)
+	d.audit(ctx, "auth.sessions-end", s.User, api.ResultSuccess, fmt.Sprintf("%d others ended", ended))
 	return &left{}, nil
 }
 

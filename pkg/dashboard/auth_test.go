@@ -293,6 +293,25 @@ func TestAStolenTokenIsWorthlessAfter(t *testing.T) {
 	}
 }
 
+// Proves AUTH-2: one request ends all other sessions, and not the one that asks.
+func TestEndingAllOtherSessions(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	b := h.setUp()
+	others := []*browser{h.from(attacker), h.from(attacker)}
+	for _, o := range others {
+		if r := o.login(password); r.code != 200 {
+			t.Fatalf("login: %d %v", r.code, r.body)
+		}
+	}
+	if r := b.send("DELETE", "/api/auth/sessions", nil); r.code != 204 || r.header.Get("Arasul-Sessions-Changed") != "1" {
+		t.Errorf("status %d %v", r.code, r.body)
+	}
+	if b.me() != 200 || others[0].me() != 401 || others[1].me() != 401 {
+		t.Errorf("afterwards: %d, others %d and %d", b.me(), others[0].me(), others[1].me())
+	}
+}
+
 // Proves AUTH-2: the session that changes the password goes on, the others end,
 // and none of the last five comes again.
 func TestChangingThePassword(t *testing.T) {
@@ -324,5 +343,24 @@ func TestChangingThePassword(t *testing.T) {
 	}
 	if r := set(last, password); r.code != 204 {
 		t.Errorf("the sixth last: %d %v", r.code, r.body)
+	}
+}
+
+// Proves LOG-2: what was done on the console with the disk, the database and the
+// healer is in the audit, and nobody else can put a word in it.
+func TestTheConsoleNotesWhatItDid(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.setUp()
+	if r := h.console("note", `{"action": "disk.clean", "subject": "/var/lib/arasul", "result": "success"}`); r.code != 204 {
+		t.Errorf("status %d %v", r.code, r.body)
+	}
+	for _, bad := range []string{`{"action": "auth.login", "result": "success"}`, `{"action": "disk.clean", "result": "maybe"}`, `{`, `{"action": "disk.clean", "result": "failed", "actor": "admin"}`} {
+		if r := h.console("note", bad); r.code != 400 {
+			t.Errorf("%s: status %d", bad, r.code)
+		}
+	}
+	if events := h.audit("disk.clean"); len(events) != 1 || !strings.HasPrefix(events[0], "console disk.clean /var/lib/arasul ") {
+		t.Errorf("got %q", events)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -52,6 +54,7 @@ func (d *Dashboard) internal(r chi.Router) {
 		r.Post("/internal/console/passwd", d.consoleAnswer("auth.password", d.consolePassword))
 		r.Post("/internal/console/logout-all", d.consoleAnswer("auth.logout-all", d.consoleLogoutAll))
 		r.Post("/internal/console/totp-off", d.consoleAnswer("auth.totp-disable", d.consoleFactorOff))
+		r.Post("/internal/console/note", d.consoleNote)
 		r.Get("/internal/console/sessions", d.consoleAnswer("", d.consoleSessions))
 	})
 }
@@ -147,4 +150,22 @@ func (d *Dashboard) consoleFactorOff(r *http.Request) (any, error) {
 func (d *Dashboard) consoleSessions(r *http.Request) (any, error) {
 	all, err := d.opts.Gate.Sessions(r.Context(), admin)
 	return sessionList(all, ""), err
+}
+
+// noteAction is the form of what console commands say they did; what accounts
+// are about is said by the dashboard itself.
+var noteAction = regexp.MustCompile(`^(heal|disk|db|images|models|objects|workflows|setup|bootstrap|update|config)\.[a-z-]{1,40}$`)
+
+// consoleNote keeps in the audit what a command on the console did.
+func (d *Dashboard) consoleNote(w http.ResponseWriter, r *http.Request) {
+	var n api.AuditNote
+	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	body.DisallowUnknownFields()
+	if err := body.Decode(&n); err != nil || !noteAction.MatchString(n.Action) ||
+		!slices.Contains([]api.Result{api.ResultSuccess, api.ResultRefused, api.ResultFailed}, n.Result) {
+		writeError(w, problemOf(http.StatusBadRequest, "bad-request", "This is no note for the audit."))
+		return
+	}
+	d.audit(r.Context(), n.Action, n.Subject, n.Result, n.Detail)
+	w.WriteHeader(http.StatusNoContent)
 }

@@ -394,7 +394,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	if err != nil || routes != operations {
 		t.Errorf("%d routes, %d operations, %v", routes, operations, err)
 	}
-	for _, name := range []string{"Event", "Incident", "Sample", "Service", "SystemStatus", "HealerStatus", "ErrorModel"} {
+	for _, name := range []string{"Event", "Incident", "Sample", "Service", "SystemStatus", "HealerStatus", "Problem"} {
 		if doc.Components.Schemas[name] == nil {
 			t.Errorf("no schema %s", name)
 		}
@@ -427,4 +427,18 @@ func listen(t *testing.T, d *Dashboard) (socket string) {
 		}
 	})
 	return socket
+}
+
+// The page offers a restart only of what the healer looks after.
+func TestServicesSayWhetherTheyCanBeRestarted(t *testing.T) {
+	d := newDashboard(t, Options{})
+	d.OnServices([]api.Service{{Name: "proxy", Unit: "arasul-proxy.service"}, {Name: "healer", Unit: "arasul-healer.service"}})
+	d.OnHealerStatus(api.HealerStatus{Units: []string{"arasul-proxy.service"}})
+	list, err := d.services(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := list.Body.Services; !s[0].Restartable || s[1].Restartable {
+		t.Errorf("got %+v", s)
+	}
 }

@@ -47,7 +47,7 @@ func complete(doc *huma.OpenAPI) {
 					r.Description = common[code]
 				}
 				if len(r.Content) == 0 {
-					r.Content = map[string]*huma.MediaType{problemJSON: {Schema: &huma.Schema{Ref: "#/components/schemas/ErrorModel"}}}
+					r.Content = map[string]*huma.MediaType{problemJSON: {Schema: &huma.Schema{Ref: "#/components/schemas/Problem"}}}
 				}
 				r.Content[problemJSON].Example = problemExample(code)
 			}

@@ -11,9 +11,30 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
+// Problem is an RFC 9457 problem, with the time that every answer of ours has.
+type Problem struct {
+	huma.ErrorModel
+	Timestamp time.Time `json:"timestamp"`
+}
+
+// huma makes its own errors, and their schema, by this variable only.
+func init() {
+	plain := huma.NewError
+	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
+		p := &Problem{Timestamp: time.Now().UTC()}
+		if m, ok := plain(status, message, errs...).(*huma.ErrorModel); ok {
+			p.ErrorModel = *m
+		}
+		return p
+	}
+}
+
 // problemOf is a problem that a program can tell from others.
-func problemOf(status int, kind, detail string) *huma.ErrorModel {
-	return &huma.ErrorModel{Type: "urn:arasul:problem:" + kind, Status: status, Title: http.StatusText(status), Detail: detail}
+func problemOf(status int, kind, detail string) *Problem {
+	return &Problem{
+		huma.ErrorModel{Type: "urn:arasul:problem:" + kind, Status: status, Title: http.StatusText(status), Detail: detail},
+		time.Now().UTC(),
+	}
 }
 
 func unauthenticated() error {
@@ -61,7 +82,7 @@ func writeError(w http.ResponseWriter, err error) {
 // withoutValues takes what was sent out of the answer that it was wrong: it may
 // be a password.
 func withoutValues(_ huma.Context, _ string, v any) (any, error) {
-	if e, ok := v.(*huma.ErrorModel); ok {
+	if e, ok := v.(*Problem); ok {
 		for _, d := range e.Errors {
 			if d.Location == "body" && d.Value != nil {
 				d.Message = "this is not the JSON that is expected here"

@@ -37,7 +37,7 @@ func secured(doc *huma.OpenAPI) {
 				op.Responses["401"] = &huma.Response{
 					Description: "This needs a login",
 					Content: map[string]*huma.MediaType{"application/problem+json": {
-						Schema: &huma.Schema{Ref: "#/components/schemas/ErrorModel"},
+						Schema: &huma.Schema{Ref: "#/components/schemas/Problem"},
 					}},
 				}
 			}

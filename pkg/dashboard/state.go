@@ -39,12 +39,22 @@ func (d *Dashboard) OnSample(s api.Sample) {
 func (d *Dashboard) OnServices(services []api.Service) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	services = d.restartable(services)
 	if d.seen.Services != nil && reflect.DeepEqual(services, d.seen.Services) {
 		return // nothing that open pages do not show
 	}
-	d.seen.Services = slices.Clone(services)
+	d.seen.Services = services
 	d.hub.PublishJSON(api.Event{Type: "services", Services: services})
 	d.judge(time.Now())
+}
+
+// restartable returns services with what the healer said of them.
+func (d *Dashboard) restartable(services []api.Service) []api.Service {
+	services = slices.Clone(services)
+	for i := range services {
+		services[i].Restartable = slices.Contains(d.seen.Healer.Units, services[i].Unit)
+	}
+	return services
 }
 
 // OnIncident takes an incident that is new or has changed.
@@ -85,6 +95,10 @@ func (d *Dashboard) OnHealerStatus(s api.HealerStatus) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.seen.Healer = s
+	if again := d.restartable(d.seen.Services); d.seen.Services != nil && !reflect.DeepEqual(again, d.seen.Services) {
+		d.seen.Services = again
+		d.hub.PublishJSON(api.Event{Type: "services", Services: again})
+	}
 	d.judge(time.Now())
 }
 

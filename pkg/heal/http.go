@@ -20,6 +20,7 @@ func (h *Healer) Status() api.HealerStatus {
 		Policy:      h.o.Policy.Hash,
 		Lease:       h.state.Lease,
 		LastCheck:   h.lastCheck,
+		Units:       h.o.Policy.UnitNames(),
 		Timestamp:   time.Now(),
 	}
 	if until := h.state.Breaker.Until; !until.IsZero() {

@@ -58,6 +58,7 @@ export function service(name, since, change = {}) {
     result: "success",
     restarts: 0,
     main_pid: 812,
+    restartable: true,
     since: iso(since),
     ...change,
   };

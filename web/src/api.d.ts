@@ -134,7 +134,8 @@ export interface paths {
         get: operations["sessions"];
         put?: never;
         post?: never;
-        delete?: never;
+        /** End all sessions but this one */
+        delete: operations["end-other-sessions"];
         options?: never;
         head?: never;
         patch?: never;
@@ -957,39 +958,6 @@ export interface components {
             /** @description The value at the given location */
             value?: unknown;
         };
-        ErrorModel: {
-            /**
-             * @description A human-readable explanation specific to this occurrence of the problem.
-             * @example Property foo is required but is missing.
-             */
-            detail?: string;
-            /** @description Optional list of individual error details */
-            errors?: components["schemas"]["ErrorDetail"][] | null;
-            /**
-             * Format: uri
-             * @description A URI reference that identifies the specific occurrence of the problem.
-             * @example https://example.com/error-log/abc123
-             */
-            instance?: string;
-            /**
-             * Format: int64
-             * @description HTTP status code
-             * @example 400
-             */
-            status?: number;
-            /**
-             * @description A short, human-readable summary of the problem type. This value should not change between occurrences of the error.
-             * @example Bad Request
-             */
-            title?: string;
-            /**
-             * Format: uri
-             * @description A URI reference to human-readable documentation for the error.
-             * @default about:blank
-             * @example https://example.com/errors/example
-             */
-            type: string;
-        };
         Event: {
             incident?: components["schemas"]["Incident"];
             sample?: components["schemas"]["Sample"];
@@ -1181,6 +1149,8 @@ export interface components {
             policy: string;
             /** Format: date-time */
             timestamp: string;
+            /** @description That it looks after */
+            units?: string[] | null;
         };
         Health: {
             components: components["schemas"]["HealthComponentsStruct"];
@@ -1474,6 +1444,41 @@ export interface components {
             /** @example arasul-proxy.service */
             unit: string;
         };
+        Problem: {
+            /**
+             * @description A human-readable explanation specific to this occurrence of the problem.
+             * @example Property foo is required but is missing.
+             */
+            detail?: string;
+            /** @description Optional list of individual error details */
+            errors?: components["schemas"]["ErrorDetail"][] | null;
+            /**
+             * Format: uri
+             * @description A URI reference that identifies the specific occurrence of the problem.
+             * @example https://example.com/error-log/abc123
+             */
+            instance?: string;
+            /**
+             * Format: int64
+             * @description HTTP status code
+             * @example 400
+             */
+            status?: number;
+            /** Format: date-time */
+            timestamp: string;
+            /**
+             * @description A short, human-readable summary of the problem type. This value should not change between occurrences of the error.
+             * @example Bad Request
+             */
+            title?: string;
+            /**
+             * Format: uri
+             * @description A URI reference to human-readable documentation for the error.
+             * @default about:blank
+             * @example https://example.com/errors/example
+             */
+            type: string;
+        };
         Reason: {
             /** @enum {string} */
             code: "service-down" | "service-needs-help" | "service-stopped" | "service-restarting" | "service-restarted" | "database-unreachable" | "temperature-high" | "cpu-high" | "disk-high" | "metrics-stale" | "healer-unreachable" | "healer-paused" | "healer-breaker" | "incident-open" | "incident-exhausted";
@@ -1650,6 +1655,8 @@ export interface components {
             name: string;
             /** @description Why it is not up, in words */
             reason?: string;
+            /** @description The healer looks after it, and restarts it for who asks */
+            restartable: boolean;
             /**
              * Format: int32
              * @description systemd's NRestarts since the unit was last started by hand
@@ -1681,6 +1688,8 @@ export interface components {
             name: string;
             /** @description Why it is not up, in words */
             reason?: string;
+            /** @description The healer looks after it, and restarts it for who asks */
+            restartable: boolean;
             /**
              * Format: int32
              * @description systemd's NRestarts since the unit was last started by hand
@@ -1893,7 +1902,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -1909,7 +1918,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -1925,7 +1934,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -1934,7 +1943,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -1950,7 +1959,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1989,7 +1998,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description This needs a login */
@@ -2005,7 +2014,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The request comes from a page of another site */
@@ -2021,7 +2030,7 @@ export interface operations {
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is too large */
@@ -2037,7 +2046,7 @@ export interface operations {
                      *       "title": "Request Entity Too Large"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is not application/json */
@@ -2053,7 +2062,7 @@ export interface operations {
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -2069,7 +2078,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -2085,7 +2094,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -2094,7 +2103,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -2110,7 +2119,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2159,7 +2168,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description This needs a login, or the session is over */
@@ -2175,7 +2184,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The request comes from a page of another site */
@@ -2191,7 +2200,7 @@ export interface operations {
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is too large */
@@ -2207,7 +2216,7 @@ export interface operations {
                      *       "title": "Request Entity Too Large"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is not application/json */
@@ -2223,7 +2232,7 @@ export interface operations {
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -2239,7 +2248,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -2255,7 +2264,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -2264,7 +2273,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -2280,7 +2289,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2315,7 +2324,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The request comes from a page of another site */
@@ -2331,7 +2340,7 @@ export interface operations {
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -2347,7 +2356,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -2356,7 +2365,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -2372,7 +2381,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2407,7 +2416,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The request comes from a page of another site */
@@ -2423,7 +2432,7 @@ export interface operations {
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -2439,7 +2448,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -2448,7 +2457,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -2464,7 +2473,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2512,7 +2521,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -2528,7 +2537,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -2537,7 +2546,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -2553,7 +2562,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2636,7 +2645,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -2652,7 +2661,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -2661,7 +2670,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -2677,7 +2686,99 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "end-other-sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2715,7 +2816,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The request comes from a page of another site */
@@ -2731,7 +2832,7 @@ export interface operations {
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description There is nothing of that name */
@@ -2747,7 +2848,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -2763,7 +2864,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -2779,7 +2880,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -2788,7 +2889,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -2804,7 +2905,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2853,7 +2954,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description This needs a login, or the session is over */
@@ -2869,7 +2970,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The request comes from a page of another site */
@@ -2885,7 +2986,7 @@ export interface operations {
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not now, or not any more */
@@ -2901,7 +3002,7 @@ export interface operations {
                      *       "title": "Conflict"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is too large */
@@ -2917,7 +3018,7 @@ export interface operations {
                      *       "title": "Request Entity Too Large"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is not application/json */
@@ -2933,7 +3034,7 @@ export interface operations {
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -2949,7 +3050,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -2965,7 +3066,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -2974,7 +3075,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -2990,7 +3091,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3068,7 +3169,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description This needs a login */
@@ -3084,7 +3185,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The request comes from a page of another site */
@@ -3100,7 +3201,7 @@ export interface operations {
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not now, or not any more */
@@ -3116,7 +3217,7 @@ export interface operations {
                      *       "title": "Conflict"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is too large */
@@ -3132,7 +3233,7 @@ export interface operations {
                      *       "title": "Request Entity Too Large"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is not application/json */
@@ -3148,7 +3249,7 @@ export interface operations {
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -3164,7 +3265,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -3180,7 +3281,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -3189,7 +3290,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -3205,7 +3306,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3244,7 +3345,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description This needs a login */
@@ -3260,7 +3361,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The request comes from a page of another site */
@@ -3276,7 +3377,7 @@ export interface operations {
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not now, or not any more */
@@ -3292,7 +3393,7 @@ export interface operations {
                      *       "title": "Conflict"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is too large */
@@ -3308,7 +3409,7 @@ export interface operations {
                      *       "title": "Request Entity Too Large"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is not application/json */
@@ -3324,7 +3425,7 @@ export interface operations {
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -3340,7 +3441,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -3356,7 +3457,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -3365,7 +3466,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -3381,7 +3482,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3428,7 +3529,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description This needs a login */
@@ -3444,7 +3545,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The request comes from a page of another site */
@@ -3460,7 +3561,7 @@ export interface operations {
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not now, or not any more */
@@ -3476,7 +3577,7 @@ export interface operations {
                      *       "title": "Conflict"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is too large */
@@ -3492,7 +3593,7 @@ export interface operations {
                      *       "title": "Request Entity Too Large"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is not application/json */
@@ -3508,7 +3609,7 @@ export interface operations {
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -3524,7 +3625,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -3540,7 +3641,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -3549,7 +3650,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -3565,7 +3666,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3607,7 +3708,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -3623,7 +3724,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -3632,7 +3733,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -3648,7 +3749,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3696,7 +3797,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -3712,7 +3813,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -3721,7 +3822,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -3737,7 +3838,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3773,7 +3874,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description This build has no page */
@@ -3789,7 +3890,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -3805,7 +3906,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -3821,7 +3922,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3898,7 +3999,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -3914,7 +4015,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -3923,7 +4024,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -3939,7 +4040,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4038,7 +4139,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description There is nothing of that name */
@@ -4054,7 +4155,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -4070,7 +4171,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -4086,7 +4187,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -4095,7 +4196,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -4111,7 +4212,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4156,7 +4257,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description There is nothing of that name */
@@ -4172,7 +4273,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -4188,7 +4289,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -4204,7 +4305,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -4213,7 +4314,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -4229,7 +4330,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4277,7 +4378,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description There is nothing of that name */
@@ -4293,7 +4394,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -4309,7 +4410,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -4325,7 +4426,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -4334,7 +4435,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -4350,7 +4451,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4415,7 +4516,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -4431,7 +4532,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -4447,7 +4548,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -4456,7 +4557,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -4472,7 +4573,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4527,7 +4628,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -4543,7 +4644,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -4552,7 +4653,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -4568,7 +4669,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4604,7 +4705,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The Origin is not ours */
@@ -4620,7 +4721,7 @@ export interface operations {
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not a WebSocket handshake */
@@ -4643,7 +4744,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many pages are open */
@@ -4659,7 +4760,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4702,7 +4803,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -4718,7 +4819,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -4727,7 +4828,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -4743,7 +4844,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4780,7 +4881,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -4796,7 +4897,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4886,7 +4987,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -4902,7 +5003,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -4918,7 +5019,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -4927,7 +5028,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -4943,7 +5044,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4988,7 +5089,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description There is nothing of that name */
@@ -5004,7 +5105,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -5020,7 +5121,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -5036,7 +5137,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -5045,7 +5146,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -5061,7 +5162,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -5110,7 +5211,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -5126,7 +5227,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -5135,7 +5236,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -5151,7 +5252,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -5204,7 +5305,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -5220,7 +5321,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -5236,7 +5337,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -5245,7 +5346,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -5261,7 +5362,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -5324,7 +5425,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -5340,7 +5441,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -5356,7 +5457,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -5365,7 +5466,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -5381,7 +5482,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -5429,7 +5530,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -5445,7 +5546,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -5454,7 +5555,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -5470,7 +5571,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -5499,6 +5600,7 @@ export interface operations {
                      *           "load_state": "text",
                      *           "main_pid": 0,
                      *           "name": "metrics",
+                     *           "restartable": false,
                      *           "restarts": 0,
                      *           "result": "text",
                      *           "status": "up",
@@ -5525,7 +5627,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -5541,7 +5643,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -5598,7 +5700,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -5614,7 +5716,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -5623,7 +5725,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -5639,7 +5741,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -5669,6 +5771,7 @@ export interface operations {
                      *       "load_state": "text",
                      *       "main_pid": 0,
                      *       "name": "metrics",
+                     *       "restartable": false,
                      *       "restarts": 0,
                      *       "result": "text",
                      *       "status": "up",
@@ -5693,7 +5796,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description There is nothing of that name */
@@ -5709,7 +5812,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -5725,7 +5828,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -5741,7 +5844,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -5750,7 +5853,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -5796,7 +5899,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The request comes from a page of another site */
@@ -5812,7 +5915,7 @@ export interface operations {
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description There is nothing of that name */
@@ -5828,7 +5931,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not now, or not any more */
@@ -5844,7 +5947,7 @@ export interface operations {
                      *       "title": "Conflict"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What was sent is not what is described here */
@@ -5860,7 +5963,7 @@ export interface operations {
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -5876,7 +5979,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -5885,7 +5988,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -5901,7 +6004,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -5963,7 +6066,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -5979,7 +6082,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -5988,7 +6091,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -6004,7 +6107,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -6048,7 +6151,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -6064,7 +6167,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -6119,7 +6222,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -6135,7 +6238,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal Server Error */
@@ -6144,7 +6247,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description What this needs cannot be reached right now; the detail says what that is */
@@ -6160,7 +6263,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -6213,7 +6316,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests; Retry-After says when to come back */
@@ -6229,7 +6332,7 @@ export interface operations {
                      *       "title": "Too Many Requests"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -6265,7 +6368,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many scrapes at once */
@@ -6281,7 +6384,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["ErrorModel"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };

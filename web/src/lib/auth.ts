@@ -43,6 +43,9 @@ export const fetchSessions = async () => list((await get<{ sessions: SessionEntr
 
 export const endSession = (id: string) => send("DELETE", "/api/auth/sessions/" + encodeURIComponent(id));
 
+/** All but this one. */
+export const endOtherSessions = () => send("DELETE", "/api/auth/sessions");
+
 /** Ends the other sessions too. */
 export const changePassword = (current_password: string, new_password: string) =>
   send("POST", "/api/auth/change-password", { current_password, new_password });
