@@ -24,6 +24,7 @@
 //	           mdns         avahi, or zeroconf without it
 //	           nvml         GPUs through NVIDIA's library
 //	           ollama       the models in Ollama: seen, unloaded, loaded again
+//	           podman       which images there are, and bringing them
 //	           probe        one look at a service over HTTP
 //	           secrets      keys that only root can read: made, and never again
 //	           systemd      units over D-Bus: seen and moved
@@ -31,6 +32,7 @@
 //
 //	decisions  auth         who may come in
 //	           certs        this machine's own authority and certificate, and when to make them anew
+//	           container    how the applications are run, and from which image
 //	           gpu          what the state of the GPUs means, and what may be done to them
 //	           heal         what to do about units that fail
 //	           logs         which part of the journal may be read, and the files beside it

@@ -28,5 +28,8 @@ func commandLine(args []string) int {
 		Database:  database{},
 		Disk:      diskSpace{},
 		Certs:     certificates{},
+
+		Images:     images{},
+		Containers: images{},
 	}, args)
 }

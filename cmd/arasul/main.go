@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -46,6 +47,13 @@ func main() {
 		if name == "arasul-"+daemonName {
 			daemon.Main(daemonName, run)
 		}
+	}
+	if name == "arasul-limits" && len(os.Args) > 1 { // a generator of systemd's
+		if err := limits(os.Args[1]); err != nil {
+			fmt.Fprintln(os.Stderr, "arasul-limits:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	os.Exit(commandLine(os.Args[1:]))
 }

@@ -65,6 +65,8 @@ type Env struct {
 	Database       Database
 	Disk           Disk
 	Certs          Certs
+	Images         Images
+	Containers     Containers
 }
 
 // commands is the whole command line, as kong reads it.
@@ -100,6 +102,15 @@ type commands struct {
 		Issue  certsIssueCmd `cmd:"" help:"Make what is missing or due. arasul-certs.service does so by itself."`
 		Wanted certsACMECmd  `cmd:"" hidden:"" help:"Exits with 1 when no certificate of a public authority is configured."`
 	} `cmd:"" help:"Show and renew the certificates."`
+	Images struct {
+		List imagesListCmd `cmd:"" help:"Say which container images this machine runs, and which it lacks."`
+		Pull imagesPullCmd `cmd:"" help:"Fetch images from their registries. Needs the internet, and root."`
+		Load imagesLoadCmd `cmd:"" help:"Take an image from a file. Needs root, and no internet."`
+	} `cmd:"" help:"Show and bring the container images of the applications."`
+	Container struct {
+		Ready containerReadyCmd `cmd:"" help:"Exits with 1 when the image of an application is missing."`
+		Run   containerRunCmd   `cmd:"" help:"Become podman, and run an application."`
+	} `cmd:"" hidden:"" help:"Steps of the applications' units."`
 	DB struct {
 		Init      dbInitCmd      `cmd:"" help:"Create and configure the data directory."`
 		Exec      dbExecCmd      `cmd:"" help:"Become the database server."`

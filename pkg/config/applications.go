@@ -50,18 +50,11 @@ func (o Objects) validate(report func(key, problem string)) {
 }
 
 func (i Images) validate(report func(key, problem string)) {
-	for _, image := range []struct {
-		key, reference string
-		optional       bool
-	}{
-		{"images.llm", i.LLM, false},
-		{"images.n8n", i.N8N, false},
-		{"images.n8n_runner", i.N8NRunner, true},
-		{"images.minio", i.MinIO, false},
+	for _, image := range []struct{ key, reference string }{
+		{"images.llm", i.LLM},
+		{"images.n8n", i.N8N},
+		{"images.minio", i.MinIO},
 	} {
-		if image.reference == "" && image.optional {
-			continue
-		}
 		if image.reference == "" || !plain(image.reference, 500) || !strings.Contains(image.reference, "/") {
 			report(image.key, fmt.Sprintf("%q is not an image with its registry, such as docker.io/ollama/ollama:0.32.15", image.reference))
 		}

@@ -47,10 +47,9 @@ type Config struct {
 // Images are where the container images of the applications come from, as podman
 // names them. What is run is an image's ID, not its name: see arasul images.
 type Images struct {
-	LLM       string `toml:"llm"` // embeddings too
-	N8N       string `toml:"n8n"`
-	N8NRunner string `toml:"n8n_runner"` // of the same version as n8n; empty: n8n runs tasks itself
-	MinIO     string `toml:"minio"`
+	LLM   string `toml:"llm"` // embeddings too
+	N8N   string `toml:"n8n"`
+	MinIO string `toml:"minio"`
 }
 
 // Engine sets how models of one kind are served.
@@ -156,10 +155,9 @@ func Defaults() *Config {
 		ACME:   ACME{Directory: LetsEncrypt},
 		Access: Access{Status: StatusLocal},
 		Images: Images{
-			LLM:       "docker.io/ollama/ollama:0.32.15",
-			N8N:       "docker.io/n8nio/n8n:2.41.3",
-			N8NRunner: "docker.io/n8nio/runners:2.41.3",
-			MinIO:     "docker.io/pgsty/silo:RELEASE.2026-09-03T13-18-01Z",
+			LLM:   "docker.io/ollama/ollama:0.32.15",
+			N8N:   "docker.io/n8nio/n8n:2.41.3",
+			MinIO: "docker.io/pgsty/silo:RELEASE.2026-09-03T13-18-01Z",
 		},
 		LLM:        Engine{Parallel: 4, Queue: 64, Context: 8192},
 		Embeddings: Engine{Parallel: 4, Queue: 256, Context: 8192},

@@ -19,6 +19,12 @@ import (
 
 const (
 	database = "arasul"
+
+	// Workflows is n8n's own database on the machine's own server: n8n migrates it
+	// by itself, so it is apart from ours.
+	Workflows      = "n8n"
+	workflowsOwner = "arasul-n8n"
+
 	owner    = "arasul_owner"
 
 	// serverWait bounds how long Provision waits for a server that is starting.
@@ -150,10 +156,22 @@ func createDatabase(ctx context.Context, conn *pgx.Conn) error {
 	if !exists {
 		todo = append(todo, `CREATE DATABASE `+database+` OWNER `+owner)
 	}
-	todo = append(todo, `REVOKE ALL ON DATABASE `+database+`, postgres, template1 FROM PUBLIC`)
+	var workflows bool
+	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, Workflows).Scan(&workflows); err != nil {
+		return err
+	}
+	if !slices.Contains(roles, workflowsOwner) {
+		todo = append(todo, `CREATE ROLE `+quote(workflowsOwner)+` LOGIN`)
+	}
+	todo = append(todo, `ALTER ROLE `+quote(workflowsOwner)+` CONNECTION LIMIT 12`)
+	if !workflows {
+		todo = append(todo, `CREATE DATABASE `+Workflows+` OWNER `+quote(workflowsOwner))
+	}
+	todo = append(todo, `REVOKE ALL ON DATABASE `+database+`, `+Workflows+`, postgres, template1 FROM PUBLIC`)
 	for _, role := range daemons() {
 		todo = append(todo, `GRANT CONNECT ON DATABASE `+database+` TO `+quote(role))
 	}
+	todo = append(todo, `GRANT CONNECT ON DATABASE `+Workflows+` TO "arasul-dashboard"`) // to see which runs there were
 	for _, sql := range todo {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("%s: %w", sql, err)

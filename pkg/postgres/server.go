@@ -48,6 +48,7 @@ var peers = []Peer{
 	{"arasul-metrics", "arasul-metrics"},
 	{"arasul-dashboard", "arasul-dashboard"},
 	{"root", "arasul-healer"},
+	{workflowsOwner, workflowsOwner},
 }
 
 func (o ServerOptions) withDefaults() ServerOptions {

@@ -1,21 +1,20 @@
-// Package secrets makes the keys that the appliance keeps to itself: random
-// bytes in files that only root can read, handed to daemons as systemd
+// Package secrets makes the keys and passwords that the appliance keeps to itself:
+// files that only root can read, handed to daemons and containers as systemd
 // credentials.
 //
-// A key that is sound is never touched, whatever else has to be repaired: the
-// sessions and second factors of the owner hang on it. It does not read a key
-// for anybody, encrypt one, or replace one because it is old.
+// A secret that is sound is never touched, whatever else has to be repaired: the
+// sessions of the owner, and what workflows have encrypted, hang on it. It does not
+// read a secret for anybody, encrypt one, or replace one because it is old.
 package secrets
 
 import (
-	"bytes"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -27,16 +26,22 @@ import (
 // Dir is where the keys lie on an installed machine.
 const Dir = "/var/lib/arasul/secrets"
 
-// keyBytes is how long a key is.
-const keyBytes = 32
-
 // maxAside bounds the bad keys that are kept for whoever wants to know.
 const maxAside = 9
 
-// Keys are the names of all keys, which are also the names of their
-// credentials: what signs sessions, and what seals the secrets of second
-// factors.
-var Keys = []string{"session-key", "totp-key"}
+// Keys are the names of all secrets, which are also the names of their
+// credentials.
+var Keys = []string{
+	"session-key", "totp-key", // what signs sessions, and seals the secrets of second factors
+
+	"n8n-encryption-key", // seals the credentials that workflows use
+	"n8n-jwt-secret",     // signs n8n's own sessions
+	"n8n-owner-password", // of n8n's one user, whom the proxy signs in
+	"n8n-runners-token",  // what runs the code of workflows shows to n8n
+
+	"minio-root-user", "minio-root-password", // may do everything with objects
+	"minio-n8n-secret", "minio-app-secret", // of the accounts arasul-n8n and arasul-app
+}
 
 // Generate makes the keys that dir lacks and says what it did, a line each,
 // nothing when all was well. It may run at any time, and several times at once:
@@ -121,9 +126,7 @@ func ensure(path string) (did []string, err error) {
 		}
 		did = append(did, fmt.Sprintf("%s is no key (%s): set aside as %s", path, why, filepath.Base(aside)))
 	}
-	key := make([]byte, keyBytes)
-	_, _ = rand.Read(key) // never fails
-	if err := atomicfile.Write(path, key, 0o600); err != nil {
+	if err := atomicfile.Write(path, formOf(filepath.Base(path)).make(), 0o600); err != nil {
 		return did, fmt.Errorf("making %s: %w", path, err)
 	}
 	return append(did, path+" made"), nil
@@ -148,16 +151,12 @@ func inspect(path string) (why string, did []string, err error) {
 	if !info.Mode().IsRegular() {
 		return "not a file", nil, nil
 	}
-	if info.Size() != keyBytes {
-		return fmt.Sprintf("%d bytes instead of %d", info.Size(), keyBytes), nil, nil
-	}
-	key := make([]byte, keyBytes)
-	if _, err := io.ReadFull(f, key); err != nil {
+	secret, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
+	if err != nil {
 		return "", nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	// What a file system may leave of a file whose blocks had not been written.
-	if bytes.Count(key, key[:1]) == keyBytes {
-		return "one byte, repeated", nil, nil
+	if why := formOf(filepath.Base(path)).wrong(secret); why != "" {
+		return why, nil, nil
 	}
 	did, err = restrict(f, info, 0o600)
 	return "", did, err
@@ -187,6 +186,26 @@ func setAside(path string) (aside string, err error) {
 		}
 	}
 	return aside, os.Rename(path, aside)
+}
+
+// Set gives a secret the value that the owner chose. It is whole or not changed
+// after a power cut.
+func Set(dir, name, value string) error {
+	if !slices.Contains(Keys, name) {
+		return fmt.Errorf("there is no secret %s", name)
+	}
+	if why := formOf(name).wrong([]byte(value)); why != "" {
+		return fmt.Errorf("this cannot be %s: %s", name, why)
+	}
+	folder, _, err := open(dir)
+	if err != nil {
+		return advise(dir, err)
+	}
+	defer folder.Close()
+	if err := atomicfile.Write(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
+		return advise(dir, fmt.Errorf("setting %s: %w", name, err))
+	}
+	return nil
 }
 
 // advise adds what a person can do.

@@ -22,7 +22,7 @@ func keys(t *testing.T, dir string) (all []string) {
 		path := filepath.Join(dir, name)
 		mode(t, path, 0o600)
 		key, err := os.ReadFile(path)
-		if err != nil || len(key) != keyBytes || bytes.Equal(key, make([]byte, keyBytes)) || slices.Contains(all, string(key)) {
+		if err != nil || formOf(name).wrong(key) != "" || bytes.Equal(key, make([]byte, 32)) || slices.Contains(all, string(key)) {
 			t.Errorf("%s: %d bytes, %v, one of its own: %v", name, len(key), err, !slices.Contains(all, string(key)))
 		}
 		all = append(all, string(key))
@@ -88,7 +88,7 @@ func TestWhatIsNoKeyIsSetAsideAndReported(t *testing.T) {
 		"empty":         func(path string) error { return os.WriteFile(path, nil, 0o600) },
 		"half written":  func(path string) error { return os.WriteFile(path, []byte("0123456789abcdef"), 0o600) },
 		"too long":      func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte("ab"), 32), 0o600) },
-		"never written": func(path string) error { return os.WriteFile(path, make([]byte, keyBytes), 0o600) },
+		"never written": func(path string) error { return os.WriteFile(path, make([]byte, 32), 0o600) },
 		"a link":        func(path string) error { return os.Symlink("/etc/hostname", path) },
 		"a folder":      func(path string) error { return os.Mkdir(path, 0o700) },
 		"a pipe":        func(path string) error { return unix.Mkfifo(path, 0o600) },
@@ -220,5 +220,27 @@ func TestAFolderOfSomebodyElsesIsRefused(t *testing.T) {
 	}
 	if _, err := Generate(dir); err == nil || !strings.Contains(err.Error(), "belongs to user 1: chown root:root "+dir) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Proves BOOT-6 for what the owner chooses: it is kept, or refused with a reason.
+func TestTheOwnerMaySetASecret(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "secrets")
+	generate(t, dir)
+	if err := Set(dir, "minio-root-password", "a-password-of-mine"); err != nil {
+		t.Fatal(err)
+	}
+	if did := generate(t, dir); did != "" {
+		t.Errorf("it was not left alone: %s", did)
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "minio-root-password")); err != nil || string(got) != "a-password-of-mine" {
+		t.Errorf("%q, %v", got, err)
+	}
+	for name, value := range map[string]string{
+		"minio-root-password": "short", "minio-root-user": "with blanks", "n8n-jwt-secret": "xyz", "none": "12345678",
+	} {
+		if err := Set(dir, name, value); err == nil || strings.Contains(err.Error(), value) && value != "short" {
+			t.Errorf("%s = %q: %v", name, value, err)
+		}
 	}
 }

@@ -181,6 +181,9 @@ export function answerAdmin(a, req, url, body) {
       return ok({ username: "admin", session: id, created_at: mine.created_at, expires_at: mine.expires_at, totp_enabled: a.totp !== "", recovery_codes_left: a.recovery.length, password_changed_at: a.changedAt });
     case "GET /api/auth/sessions":
       return ok({ sessions: [...a.sessions.values()].map((s) => ({ ...s, current: s.id === id })) });
+    case "DELETE /api/auth/sessions":
+      for (const other of a.sessions.keys()) if (other !== id) a.sessions.delete(other);
+      return none();
     case "POST /api/auth/change-password":
       if (locked()) return locked();
       if (body.current_password !== a.password) return wrong("The present password is wrong.");
