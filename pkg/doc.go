@@ -22,6 +22,7 @@
 //	           journal      the systemd journal: read and followed
 //	           kernel       the kernel's log and its alarms
 //	           mdns         avahi, or zeroconf without it
+//	           modelserver  a server of models: asked, and passed on to
 //	           nvml         GPUs through NVIDIA's library
 //	           ollama       the models in Ollama: seen, unloaded, loaded again
 //	           podman       which images there are, and bringing them
@@ -35,6 +36,7 @@
 //	           container    how the applications are run, and from which image
 //	           gpu          what the state of the GPUs means, and what may be done to them
 //	           heal         what to do about units that fail
+//	           inference    who may ask the models when, and which server answers
 //	           logs         which part of the journal may be read, and the files beside it
 //	           metrics      when to sample, what to keep until it is stored
 //	           proxy        who may ask for what, and what to say meanwhile

@@ -14,6 +14,7 @@ import (
 	"github.com/arasul/arasul/pkg/bus/healer1"
 	"github.com/arasul/arasul/pkg/client"
 	"github.com/arasul/arasul/pkg/config"
+	"github.com/arasul/arasul/pkg/container"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/dashboard"
 	"github.com/arasul/arasul/pkg/postgres"
@@ -55,6 +56,9 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		GPU:      client.New(gpuSocket),
 		Network:  client.New(mdnsSocket),
 		Logs:     dashboard.LogSocket{Daemon: client.New(logsSocket)},
+
+		Gateway:     models(),
+		ImagesState: container.StatePath,
 
 		Restarter:    healer1.Client{},
 		Inspector:    db,

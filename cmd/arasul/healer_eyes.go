@@ -128,6 +128,7 @@ func probes(db *postgres.DB, llm, embeddings *ollama.Client, hasGPU func() bool)
 		"arasul-proxy.service":      probe.Proxy("127.0.0.1:80"),
 		"arasul-dashboard.service":  probe.Dashboard(dashboardSocket),
 		"arasul-metrics.service":    probe.Metrics(metricsSocket),
+		"arasul-ai.service":         probe.Gateway(aiSocket),
 		"arasul-n8n.service":        probe.N8N("127.0.0.1:5678"),
 		"arasul-minio.service":      probe.MinIO("127.0.0.1:9000"),
 		"arasul-llm.service":        llm.Probe(hasGPU),

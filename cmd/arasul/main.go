@@ -39,6 +39,7 @@ var daemons = map[string]func(context.Context, *daemon.Daemon) error{
 	"mdns":      mdnsDaemon,
 	"acme":      acmeDaemon,
 	"logs":      logsDaemon,
+	"ai":        aiDaemon,
 }
 
 func main() {

@@ -37,6 +37,8 @@ const (
 type Client struct {
 	http  http.Client
 	calls http.Client // whose answers may take longer to begin
+
+	patient http.Client // whose answers may begin whenever they do
 }
 
 // New returns a client of the daemon that listens on socket. It does not
@@ -61,7 +63,7 @@ func dialing(dial func(ctx context.Context) (net.Conn, error)) *Client {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
-	return &Client{within(headerWithin), within(callWithin)}
+	return &Client{within(headerWithin), within(callWithin), within(0)}
 }
 
 // GetJSON asks for path and decodes the answer into v. It gives up after five
@@ -86,6 +88,17 @@ func (c *Client) GetJSON(ctx context.Context, path string, v any) error {
 		return fmt.Errorf("decoding %s: %w", path, err)
 	}
 	return nil
+}
+
+// Post sends a body, and returns the answer as it is, whenever it begins and
+// however long it lasts: ctx is the only limit. Who gets it closes its body.
+func (c *Client) Post(ctx context.Context, path string, header http.Header, body io.Reader) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	r.Header = header
+	return c.patient.Do(r)
 }
 
 // Stream asks for path and hands each line of the answer to each, without its

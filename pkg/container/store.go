@@ -184,7 +184,7 @@ func (s *Store) keep(path, id string) (err error) {
 	if err := os.MkdirAll(s.kept(), 0o700); err != nil {
 		return err
 	}
-	from, err := os.Open(path)
+	from, err := os.Open(path) //nolint:gosec // the file that root named
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,8 @@ var open = map[string]level{
 	"GET /metrics":                     forLocal,
 	"GET /api/gpu":                     forLocal,
 	"GET /api/services":                forLocal,
+	"GET /api/services/ai":             forLocal,
+	"GET /api/images":                  forLocal,
 	"GET /api/services/{name}":         forLocal,
 	"GET /api/self-healing/events":     forLocal,
 	"GET /api/self-healing/statistics": forLocal,

@@ -133,6 +133,8 @@ func (d *Dashboard) operations(r chi.Router) *huma.OpenAPI {
 	get(a, "service", "services", "/api/services/{name}", "One service", d.service, 404)
 	d.systemOperations(a)
 	d.restartOperation(a)
+	d.aiOperations(a)
+	d.imageOperations(a)
 	d.logOperations(a)
 	d.authOperations(a)
 	d.accountOperations(a)

@@ -78,6 +78,9 @@ type Options struct {
 	Network  Asker // the mDNS daemon, which sees the network
 	Logs     Logs  // the daemon that reads the journal
 
+	Gateway     Gateway // to the models
+	ImagesState string  // path of what is known of the container images
+
 	Restarter    Restarter    // the healer, over D-Bus
 	Inspector    Inspector    // the database
 	Certificates Certificates // what the proxy serves with
@@ -196,6 +199,7 @@ func (d *Dashboard) routes() error {
 		})
 		r.Get("/api/metrics/live-stream", d.live)
 		doc.AddOperation(liveOperation(doc.Components.Schemas))
+		d.chatRoutes(r, doc)
 		r.Get("/api/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write(d.spec)

@@ -25,6 +25,7 @@ var common = map[int]string{
 	http.StatusUnprocessableEntity:   "What was sent is not what is described here",
 	http.StatusTooManyRequests:       "Too many requests; Retry-After says when to come back",
 	http.StatusServiceUnavailable:    "What this needs cannot be reached right now; the detail says what that is",
+	http.StatusGatewayTimeout:        "What was asked for did not come in time",
 }
 
 // complete writes into the document what is true of all operations, and an
@@ -98,7 +99,7 @@ func operationsOf(item *huma.PathItem) map[string]*huma.Operation {
 }
 
 func problemExample(code int) map[string]any {
-	return map[string]any{"title": http.StatusText(code), "status": code, "detail": common[code] + "."}
+	return map[string]any{"title": http.StatusText(code), "status": code, "detail": common[code] + ".", "timestamp": "2026-03-01T10:00:00Z"}
 }
 
 // exampleOf makes a value of a schema out of the examples of its parts. Fields

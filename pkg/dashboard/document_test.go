@@ -58,7 +58,7 @@ func TestEveryOperationIsDescribed(t *testing.T) {
 		if strings.Contains(path, "{") {
 			want = append(want, "404")
 		}
-		if slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.In == "query" }) || op.RequestBody != nil {
+		if slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.In == "query" }) || op.RequestBody != nil && !strings.HasPrefix(op.OperationID, "llm-chat") {
 			want = append(want, "422")
 		}
 		for _, code := range want {

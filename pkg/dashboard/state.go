@@ -39,7 +39,7 @@ func (d *Dashboard) OnSample(s api.Sample) {
 func (d *Dashboard) OnServices(services []api.Service) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	services = d.restartable(services)
+	services = d.missing(d.restartable(services))
 	if d.seen.Services != nil && reflect.DeepEqual(services, d.seen.Services) {
 		return // nothing that open pages do not show
 	}

@@ -30,8 +30,10 @@ type SystemHealth struct {
 
 // AIServices are the language models and who runs them.
 type AIServices struct {
-	Services  []AIService `json:"services"`
-	Timestamp time.Time   `json:"timestamp"`
+	Services   []AIService `json:"services"`
+	LLM        *api.Engine `json:"llm,omitempty" doc:"Absent while the gateway is away"`
+	Embeddings *api.Engine `json:"embeddings,omitempty"`
+	Timestamp  time.Time   `json:"timestamp"`
 }
 
 // AIService is one Ollama.
@@ -108,6 +110,14 @@ func (d *Dashboard) ai(ctx context.Context, _ *struct{}) (*answer[AIServices], e
 	probes, err := askHealer(ctx, d, Healer.Probes)
 	for _, unit := range aiUnits {
 		list.Services = append(list.Services, d.aiService(unit, probes, err == nil))
+	}
+	if d.opts.Gateway != nil {
+		var both api.AI
+		ctx, cancel := context.WithTimeout(ctx, askWithin)
+		defer cancel()
+		if err := d.opts.Gateway.GetJSON(ctx, "/status", &both); err == nil {
+			list.LLM, list.Embeddings = &both.LLM, &both.Embeddings
+		}
 	}
 	return &answer[AIServices]{list}, nil
 }

@@ -208,7 +208,7 @@ func (c Client) run(ctx context.Context, progress io.Writer, args ...string) ([]
 	if !c.Installed() {
 		return nil, ErrAbsent
 	}
-	cmd := exec.CommandContext(ctx, c.path(), args...)
+	cmd := exec.CommandContext(ctx, c.path(), args...) //nolint:gosec // podman, and no shell
 	var out, said bounded
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if progress != nil {

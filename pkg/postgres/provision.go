@@ -25,7 +25,7 @@ const (
 	Workflows      = "n8n"
 	workflowsOwner = "arasul-n8n"
 
-	owner    = "arasul_owner"
+	owner = "arasul_owner"
 
 	// serverWait bounds how long Provision waits for a server that is starting.
 	serverWait = 30 * time.Second

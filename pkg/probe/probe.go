@@ -40,6 +40,7 @@ const (
 	proxyWithin     = 3 * time.Second
 	dashboardWithin = time.Second
 	metricsWithin   = time.Second
+	gatewayWithin   = 3 * time.Second
 	n8nWithin       = 2 * time.Second
 	minioWithin     = time.Second
 )
@@ -63,6 +64,11 @@ func Dashboard(address string) func(context.Context) api.ProbeResult {
 // Metrics looks at our sampler.
 func Metrics(address string) func(context.Context) api.ProbeResult {
 	return look(address, metricsWithin, step{path: "/ping", want: http.StatusNoContent})
+}
+
+// Gateway looks at our gateway to the models.
+func Gateway(address string) func(context.Context) api.ProbeResult {
+	return look(address, gatewayWithin, step{path: "/status"})
 }
 
 // N8N looks at n8n. It is alive as soon as it listens, and ready when its

@@ -3,8 +3,10 @@
 // credentials.
 //
 // A secret that is sound is never touched, whatever else has to be repaired: the
-// sessions of the owner, and what workflows have encrypted, hang on it. It does not
-// read a secret for anybody, encrypt one, or replace one because it is old.
+// sessions of the owner, and what workflows have encrypted, hang on it.
+//
+// It does not read a secret for anybody, encrypt one, or replace one because it is
+// old.
 package secrets
 
 import (

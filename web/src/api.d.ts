@@ -297,6 +297,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/embeddings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make vectors of texts */
+        post: operations["embeddings"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/gpu": {
         parameters: {
             query?: never;
@@ -325,6 +342,137 @@ export interface paths {
         get: operations["health"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/images": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which container images this machine runs, and which it lacks */
+        get: operations["images"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/llm/chat": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Talk to a language model
+         * @description As Ollama's /api/chat. Ending the request ends the answer.
+         */
+        post: operations["llm-chat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/llm/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which models there are, and what is being done with them */
+        get: operations["llm-models"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/llm/models/pull": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Fetch a model from its registry
+         * @description It takes its time: the answer is the task, whose progress is in GET /api/llm/models.
+         */
+        post: operations["llm-model-pull"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/llm/models/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove a model from the disk
+         * @description It takes its time: the answer is the task, whose progress is in GET /api/llm/models.
+         */
+        post: operations["llm-model-remove"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/llm/models/tasks/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give up fetching a model */
+        post: operations["llm-task-cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/llm/v1/chat/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Talk to a language model, in OpenAI's form
+         * @description For programs that know nothing else; errors are in that form, too.
+         */
+        post: operations["llm-chat-completions"];
         delete?: never;
         options?: never;
         head?: never;
@@ -760,6 +908,9 @@ export interface components {
             unit: string;
         };
         AIServices: {
+            embeddings?: components["schemas"]["Engine"];
+            /** @description Absent while the gateway is away */
+            llm?: components["schemas"]["Engine"];
             services: components["schemas"]["AIService"][] | null;
             /** Format: date-time */
             timestamp: string;
@@ -834,6 +985,24 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
         };
+        BackEnd: {
+            /** Format: int64 */
+            failures_total: number;
+            /** @enum {string} */
+            kind: "ollama" | "openai";
+            /** @example local */
+            name: string;
+            reason?: string;
+            /** Format: int64 */
+            requests_total: number;
+            /**
+             * Format: int64
+             * @description Requests at work there
+             */
+            running: number;
+            /** @enum {string} */
+            status: "up" | "degraded" | "down" | "unknown";
+        };
         Certificate: {
             /**
              * @example [
@@ -879,6 +1048,47 @@ export interface components {
             ready: boolean;
             /** Format: date-time */
             timestamp: string;
+        };
+        ChatAnswer: {
+            /** Format: date-time */
+            created_at: string;
+            done: boolean;
+            /**
+             * Format: int64
+             * @description Tokens made
+             */
+            eval_count?: number;
+            /**
+             * Format: int64
+             * @description Nanoseconds that it took
+             */
+            eval_duration?: number;
+            message: components["schemas"]["ChatMessage"];
+            model: string;
+        };
+        ChatMessage: {
+            content: string;
+            /** @enum {string} */
+            role: "system" | "user" | "assistant" | "tool";
+        };
+        ChatRequest: {
+            /** @description json, or a JSON schema */
+            format?: unknown;
+            messages: components["schemas"]["ChatMessage"][] | null;
+            /**
+             * @description The one that is configured unless named
+             * @example llama3.2:3b
+             */
+            model?: string;
+            /** @description temperature, num_predict, … */
+            options?: {
+                [key: string]: unknown;
+            };
+            /**
+             * @description The answer comes as it is made, a line of JSON for each piece
+             * @default true
+             */
+            stream: boolean;
         };
         Component: {
             /** @description Why it is not up, in words */
@@ -938,6 +1148,43 @@ export interface components {
             /** @description Of the authenticator app, or a recovery code */
             code: string;
             password: string;
+        };
+        EmbeddingsInputBody: {
+            /** @description A text, or up to 512 of them, of 32 KiB at most each */
+            input: string | string[];
+            /** @description The one that is configured unless named */
+            model?: string;
+        };
+        Engine: {
+            /** @description In the order of the configuration; this machine's own is local */
+            back_ends: components["schemas"]["BackEnd"][] | null;
+            /**
+             * Format: int64
+             * @description Those of them that ended in an error that was not the client's
+             */
+            failures_total: number;
+            /**
+             * Format: double
+             * @description From the request, waiting included, to the first token; median of the last ten minutes
+             */
+            first_token_seconds?: number;
+            /** @description Who names no model gets this one; empty when none is installed */
+            model: string;
+            queue: components["schemas"]["Queue"];
+            /** @description Why it is not up, and what to do about it, in words */
+            reason?: string;
+            /**
+             * Format: int64
+             * @description Since the gateway started
+             */
+            requests_total: number;
+            /** @enum {string} */
+            status: "up" | "degraded" | "down" | "unknown";
+            /**
+             * Format: double
+             * @description Of the answers of the last ten minutes, median; absent without one
+             */
+            tokens_per_second?: number;
         };
         EnrollInputBody: {
             password: string;
@@ -1168,6 +1415,53 @@ export interface components {
             healer: components["schemas"]["Component"];
             metrics: components["schemas"]["Component"];
         };
+        Image: {
+            /**
+             * @description Of the image that is used; absent when none was chosen
+             * @example sha256:71ac09f1…
+             */
+            id?: string;
+            /** @description An archive of it is kept on this machine, to repair it from */
+            kept: boolean;
+            /** @description What has to be accepted before it is fetched */
+            licence?: string;
+            /**
+             * @description Of the application
+             * @example llm
+             */
+            name: string;
+            /** @description It is in podman's storage */
+            present: boolean;
+            /** @description Why it cannot be run, in words */
+            reason?: string;
+            /**
+             * @description Where it can be fetched from
+             * @example docker.io/ollama/ollama:0.32.15
+             */
+            reference: string;
+            /** Format: int64 */
+            size_bytes?: number;
+            /** @description What to do about it: a command, or what to press */
+            suggestion?: string;
+            /** @example arasul-llm.service */
+            unit: string;
+        };
+        ImageList: {
+            /** @description In the order of their start */
+            images: components["schemas"]["Image"][] | null;
+            /**
+             * Format: date-time
+             * @description When it was last looked
+             */
+            looked_at?: string;
+            /**
+             * @description Its version; absent when there is none
+             * @example 4.3.1
+             */
+            podman?: string;
+            /** Format: date-time */
+            timestamp: string;
+        };
         Incident: {
             /**
              * Format: date-time
@@ -1240,6 +1534,39 @@ export interface components {
             source: "database" | "healer";
             /** Format: date-time */
             timestamp: string;
+        };
+        InstalledModel: {
+            /** @example local */
+            back_end: string;
+            /** @description Who names no model gets this one */
+            default: boolean;
+            /** @description Of its manifest, SHA-256 in hexadecimal */
+            digest?: string;
+            /**
+             * Format: double
+             * @description Share of it on a GPU, 0 to 1; only while it is loaded
+             */
+            gpu_ratio?: number;
+            /**
+             * @description What it is for
+             * @enum {string}
+             */
+            kind: "chat" | "embedding";
+            /** @description In memory now */
+            loaded: boolean;
+            /** Format: date-time */
+            modified_at?: string;
+            /** @example llama3.2:3b */
+            name: string;
+            /** @example 3.2B */
+            parameters?: string;
+            /** @example Q4_K_M */
+            quantisation?: string;
+            /**
+             * Format: int64
+             * @description On disk; 0 when the back end does not say
+             */
+            size_bytes: number;
         };
         Interface: {
             /**
@@ -1352,6 +1679,73 @@ export interface components {
             gpu_bytes: number;
             /** @example llama3.1:8b */
             name: string;
+        };
+        ModelInputBody: {
+            /** @enum {string} */
+            kind: "chat" | "embedding";
+            /** @example llama3.2:3b */
+            model: string;
+        };
+        ModelList: {
+            models: components["schemas"]["InstalledModel"][] | null;
+            /** @description Newest first; the last 20 */
+            tasks: components["schemas"]["ModelTask"][] | null;
+            /** Format: date-time */
+            timestamp: string;
+        };
+        ModelTask: {
+            /** @enum {string} */
+            action: "pull" | "verify" | "remove";
+            /** Format: int64 */
+            done_bytes: number;
+            /** Format: date-time */
+            ended_at?: string;
+            error?: string;
+            id: string;
+            /** @enum {string} */
+            kind: "chat" | "embedding";
+            model: string;
+            /** @description What it is at, in words */
+            phase?: string;
+            /** Format: date-time */
+            started_at: string;
+            /** @enum {string} */
+            state: "running" | "done" | "failed" | "cancelled";
+            /** @description What to do about the error */
+            suggestion?: string;
+            /**
+             * Format: int64
+             * @description 0 while that is not known
+             */
+            total_bytes: number;
+        };
+        ModelTaskAnswer: {
+            /** @enum {string} */
+            action: "pull" | "verify" | "remove";
+            /** Format: int64 */
+            done_bytes: number;
+            /** Format: date-time */
+            ended_at?: string;
+            error?: string;
+            id: string;
+            /** @enum {string} */
+            kind: "chat" | "embedding";
+            model: string;
+            /** @description What it is at, in words */
+            phase?: string;
+            /** Format: date-time */
+            started_at: string;
+            /** @enum {string} */
+            state: "running" | "done" | "failed" | "cancelled";
+            /** @description What to do about the error */
+            suggestion?: string;
+            /** Format: date-time */
+            timestamp: string;
+            /**
+             * Format: int64
+             * @description 0 while that is not known
+             */
+            total_bytes: number;
         };
         Network: {
             /** @description There is a way out of the local network */
@@ -1478,6 +1872,20 @@ export interface components {
              * @example https://example.com/errors/example
              */
             type: string;
+        };
+        Queue: {
+            /**
+             * Format: int64
+             * @description Requests that may wait; more are answered 503 with Retry-After
+             */
+            limit: number;
+            /**
+             * Format: int64
+             * @description At work
+             */
+            running: number;
+            /** Format: int64 */
+            waiting: number;
         };
         Reason: {
             /** @enum {string} */
@@ -1837,6 +2245,17 @@ export interface components {
             uptime_seconds: number;
             version: string;
         };
+        Vectors: {
+            /** Format: int64 */
+            dimensions: number;
+            /** Format: double */
+            duration_seconds: number;
+            /** @description One for each text, in order */
+            embeddings: (number[] | null)[] | null;
+            model: string;
+            /** Format: date-time */
+            timestamp: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -1899,6 +2318,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -1915,6 +2335,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -1931,6 +2352,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -1956,6 +2378,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -1995,6 +2418,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is not JSON.",
                      *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Bad Request"
                      *     }
                      */
@@ -2011,6 +2435,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -2027,6 +2452,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The request comes from a page of another site.",
                      *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Forbidden"
                      *     }
                      */
@@ -2043,6 +2469,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is too large.",
                      *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Request Entity Too Large"
                      *     }
                      */
@@ -2059,6 +2486,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is not application/json.",
                      *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
@@ -2075,6 +2503,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -2091,6 +2520,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -2116,6 +2546,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -2165,6 +2596,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is not JSON.",
                      *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Bad Request"
                      *     }
                      */
@@ -2181,6 +2613,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -2197,6 +2630,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The request comes from a page of another site.",
                      *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Forbidden"
                      *     }
                      */
@@ -2213,6 +2647,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is too large.",
                      *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Request Entity Too Large"
                      *     }
                      */
@@ -2229,6 +2664,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is not application/json.",
                      *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
@@ -2245,6 +2681,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -2261,6 +2698,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -2286,6 +2724,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -2321,6 +2760,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -2337,6 +2777,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The request comes from a page of another site.",
                      *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Forbidden"
                      *     }
                      */
@@ -2353,6 +2794,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -2378,6 +2820,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -2413,6 +2856,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -2429,6 +2873,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The request comes from a page of another site.",
                      *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Forbidden"
                      *     }
                      */
@@ -2445,6 +2890,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -2470,6 +2916,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -2518,6 +2965,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -2534,6 +2982,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -2559,6 +3008,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -2642,6 +3092,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -2658,6 +3109,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -2683,6 +3135,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -2718,6 +3171,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -2734,6 +3188,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The request comes from a page of another site.",
                      *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Forbidden"
                      *     }
                      */
@@ -2750,6 +3205,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -2775,6 +3231,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -2813,6 +3270,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -2829,6 +3287,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The request comes from a page of another site.",
                      *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Forbidden"
                      *     }
                      */
@@ -2845,6 +3304,7 @@ export interface operations {
                      * @example {
                      *       "detail": "There is nothing of that name.",
                      *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Not Found"
                      *     }
                      */
@@ -2861,6 +3321,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -2877,6 +3338,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -2902,6 +3364,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -2951,6 +3414,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is not JSON.",
                      *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Bad Request"
                      *     }
                      */
@@ -2967,6 +3431,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -2983,6 +3448,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The request comes from a page of another site.",
                      *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Forbidden"
                      *     }
                      */
@@ -2999,6 +3465,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Not now, or not any more.",
                      *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Conflict"
                      *     }
                      */
@@ -3015,6 +3482,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is too large.",
                      *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Request Entity Too Large"
                      *     }
                      */
@@ -3031,6 +3499,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is not application/json.",
                      *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
@@ -3047,6 +3516,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -3063,6 +3533,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -3088,6 +3559,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -3166,6 +3638,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is not JSON.",
                      *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Bad Request"
                      *     }
                      */
@@ -3182,6 +3655,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -3198,6 +3672,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The request comes from a page of another site.",
                      *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Forbidden"
                      *     }
                      */
@@ -3214,6 +3689,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Not now, or not any more.",
                      *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Conflict"
                      *     }
                      */
@@ -3230,6 +3706,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is too large.",
                      *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Request Entity Too Large"
                      *     }
                      */
@@ -3246,6 +3723,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is not application/json.",
                      *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
@@ -3262,6 +3740,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -3278,6 +3757,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -3303,6 +3783,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -3342,6 +3823,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is not JSON.",
                      *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Bad Request"
                      *     }
                      */
@@ -3358,6 +3840,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -3374,6 +3857,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The request comes from a page of another site.",
                      *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Forbidden"
                      *     }
                      */
@@ -3390,6 +3874,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Not now, or not any more.",
                      *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Conflict"
                      *     }
                      */
@@ -3406,6 +3891,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is too large.",
                      *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Request Entity Too Large"
                      *     }
                      */
@@ -3422,6 +3908,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is not application/json.",
                      *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
@@ -3438,6 +3925,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -3454,6 +3942,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -3479,6 +3968,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -3526,6 +4016,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is not JSON.",
                      *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Bad Request"
                      *     }
                      */
@@ -3542,6 +4033,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -3558,6 +4050,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The request comes from a page of another site.",
                      *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Forbidden"
                      *     }
                      */
@@ -3574,6 +4067,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Not now, or not any more.",
                      *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Conflict"
                      *     }
                      */
@@ -3590,6 +4084,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is too large.",
                      *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Request Entity Too Large"
                      *     }
                      */
@@ -3606,6 +4101,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The body is not application/json.",
                      *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
@@ -3622,6 +4118,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -3638,6 +4135,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -3663,6 +4161,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -3705,6 +4204,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -3721,6 +4221,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -3746,6 +4247,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -3794,6 +4296,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -3810,6 +4313,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -3835,6 +4339,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -3871,6 +4376,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -3887,6 +4393,7 @@ export interface operations {
                      * @example {
                      *       "detail": "There is nothing of that name.",
                      *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Not Found"
                      *     }
                      */
@@ -3903,6 +4410,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -3919,7 +4427,224 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    embeddings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbeddingsInputBody"];
+            };
+        };
+        responses: {
+            /** @description Make vectors of texts */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "dimensions": 0,
+                     *       "duration_seconds": 0,
+                     *       "embeddings": [
+                     *         [
+                     *           0
+                     *         ]
+                     *       ],
+                     *       "model": "text",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Vectors"];
+                };
+            };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What was asked for did not come in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was asked for did not come in time.",
+                     *       "status": 504,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Gateway Timeout"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -3996,6 +4721,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -4012,6 +4738,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -4037,6 +4764,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -4079,6 +4807,1112 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    images: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Which container images this machine runs, and which it lacks */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "images": [
+                     *         {
+                     *           "id": "sha256:71ac09f1…",
+                     *           "kept": false,
+                     *           "name": "llm",
+                     *           "present": false,
+                     *           "reference": "docker.io/ollama/ollama:0.32.15",
+                     *           "unit": "arasul-llm.service"
+                     *         }
+                     *       ],
+                     *       "podman": "4.3.1",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ImageList"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "llm-chat": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChatRequest"];
+            };
+        };
+        responses: {
+            /** @description The answer, in pieces or whole */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["ChatAnswer"];
+                };
+            };
+            /** @description The request is not understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such model */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No server of models answers, or too many wait */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The model did not begin in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was asked for did not come in time.",
+                     *       "status": 504,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Gateway Timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "llm-models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Which models there are, and what is being done with them */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "models": [
+                     *         {
+                     *           "back_end": "local",
+                     *           "default": false,
+                     *           "kind": "chat",
+                     *           "loaded": false,
+                     *           "name": "llama3.2:3b",
+                     *           "parameters": "3.2B",
+                     *           "quantisation": "Q4_K_M",
+                     *           "size_bytes": 0
+                     *         }
+                     *       ],
+                     *       "tasks": [
+                     *         {
+                     *           "action": "pull",
+                     *           "done_bytes": 0,
+                     *           "id": "text",
+                     *           "kind": "chat",
+                     *           "model": "text",
+                     *           "started_at": "2026-03-01T10:00:00Z",
+                     *           "state": "running",
+                     *           "total_bytes": 0
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ModelList"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "llm-model-pull": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelInputBody"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "action": "pull",
+                     *       "done_bytes": 0,
+                     *       "id": "text",
+                     *       "kind": "chat",
+                     *       "model": "text",
+                     *       "started_at": "2026-03-01T10:00:00Z",
+                     *       "state": "running",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "total_bytes": 0
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ModelTaskAnswer"];
+                };
+            };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, or not any more */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "llm-model-remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelInputBody"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "action": "pull",
+                     *       "done_bytes": 0,
+                     *       "id": "text",
+                     *       "kind": "chat",
+                     *       "model": "text",
+                     *       "started_at": "2026-03-01T10:00:00Z",
+                     *       "state": "running",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "total_bytes": 0
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ModelTaskAnswer"];
+                };
+            };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, or not any more */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "llm-task-cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Of the task */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Give up fetching a model */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "action": "pull",
+                     *       "done_bytes": 0,
+                     *       "id": "text",
+                     *       "kind": "chat",
+                     *       "model": "text",
+                     *       "started_at": "2026-03-01T10:00:00Z",
+                     *       "state": "running",
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "total_bytes": 0
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ModelTaskAnswer"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "llm-chat-completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        responses: {
+            /** @description The answer, as events or, without stream, as JSON */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description The request is not understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such model */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No server of models answers, or too many wait */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The model did not begin in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was asked for did not come in time.",
+                     *       "status": 504,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Gateway Timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4136,6 +5970,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -4152,6 +5987,7 @@ export interface operations {
                      * @example {
                      *       "detail": "There is nothing of that name.",
                      *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Not Found"
                      *     }
                      */
@@ -4168,6 +6004,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -4184,6 +6021,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -4209,6 +6047,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -4254,6 +6093,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -4270,6 +6110,7 @@ export interface operations {
                      * @example {
                      *       "detail": "There is nothing of that name.",
                      *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Not Found"
                      *     }
                      */
@@ -4286,6 +6127,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -4302,6 +6144,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -4327,6 +6170,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -4375,6 +6219,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -4391,6 +6236,7 @@ export interface operations {
                      * @example {
                      *       "detail": "There is nothing of that name.",
                      *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Not Found"
                      *     }
                      */
@@ -4407,6 +6253,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -4423,6 +6270,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -4448,6 +6296,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -4513,6 +6362,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -4529,6 +6379,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -4545,6 +6396,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -4570,6 +6422,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -4625,6 +6478,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -4641,6 +6495,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -4666,6 +6521,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -4702,6 +6558,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -4718,6 +6575,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The request comes from a page of another site.",
                      *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Forbidden"
                      *     }
                      */
@@ -4741,6 +6599,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -4757,6 +6616,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -4800,6 +6660,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -4816,6 +6677,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -4841,6 +6703,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -4878,6 +6741,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -4894,6 +6758,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -4984,6 +6849,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -5000,6 +6866,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -5016,6 +6883,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -5041,6 +6909,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -5086,6 +6955,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -5102,6 +6972,7 @@ export interface operations {
                      * @example {
                      *       "detail": "There is nothing of that name.",
                      *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Not Found"
                      *     }
                      */
@@ -5118,6 +6989,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -5134,6 +7006,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -5159,6 +7032,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -5208,6 +7082,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -5224,6 +7099,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -5249,6 +7125,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -5302,6 +7179,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -5318,6 +7196,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -5334,6 +7213,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -5359,6 +7239,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -5422,6 +7303,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -5438,6 +7320,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -5454,6 +7337,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -5479,6 +7363,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -5527,6 +7412,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -5543,6 +7429,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -5568,6 +7455,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -5624,6 +7512,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -5640,6 +7529,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -5697,6 +7587,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -5713,6 +7604,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -5725,22 +7617,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description What this needs cannot be reached right now; the detail says what that is */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5793,6 +7669,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -5809,6 +7686,7 @@ export interface operations {
                      * @example {
                      *       "detail": "There is nothing of that name.",
                      *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Not Found"
                      *     }
                      */
@@ -5825,6 +7703,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -5841,6 +7720,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -5896,6 +7776,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -5912,6 +7793,7 @@ export interface operations {
                      * @example {
                      *       "detail": "The request comes from a page of another site.",
                      *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Forbidden"
                      *     }
                      */
@@ -5928,6 +7810,7 @@ export interface operations {
                      * @example {
                      *       "detail": "There is nothing of that name.",
                      *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Not Found"
                      *     }
                      */
@@ -5944,6 +7827,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Not now, or not any more.",
                      *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Conflict"
                      *     }
                      */
@@ -5960,6 +7844,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What was sent is not what is described here.",
                      *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unprocessable Entity"
                      *     }
                      */
@@ -5976,6 +7861,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -6001,6 +7887,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -6063,6 +7950,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -6079,6 +7967,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -6104,6 +7993,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -6148,6 +8038,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -6164,6 +8055,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -6219,6 +8111,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -6235,6 +8128,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -6260,6 +8154,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
@@ -6313,6 +8208,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -6329,6 +8225,7 @@ export interface operations {
                      * @example {
                      *       "detail": "Too many requests; Retry-After says when to come back.",
                      *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
                      *     }
                      */
@@ -6365,6 +8262,7 @@ export interface operations {
                      * @example {
                      *       "detail": "This needs a login, or the session is over.",
                      *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Unauthorized"
                      *     }
                      */
@@ -6381,6 +8279,7 @@ export interface operations {
                      * @example {
                      *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
                      *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Service Unavailable"
                      *     }
                      */
