@@ -22,6 +22,7 @@
 //	           journal      the systemd journal: read and followed
 //	           kernel       the kernel's log and its alarms
 //	           mdns         avahi, or zeroconf without it
+//	           models       the folder of an Ollama's models: brought, and read whole
 //	           modelserver  a server of models: asked, and passed on to
 //	           nvml         GPUs through NVIDIA's library
 //	           ollama       the models in Ollama: seen, unloaded, loaded again

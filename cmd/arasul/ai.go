@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/arasul/arasul/pkg/client"
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/inference"
@@ -78,6 +77,3 @@ func server(cfg *config.Config, engine string, b config.BackEnd, d *daemon.Daemo
 	}
 	return modelserver.New(b.Kind, b.URL, key)
 }
-
-// models asks the gateway.
-func models() *client.Client { return client.New(aiSocket) }

@@ -31,5 +31,6 @@ func commandLine(args []string) int {
 
 		Images:     images{},
 		Containers: images{},
+		Models:     modelStore{},
 	}, args)
 }

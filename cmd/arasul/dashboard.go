@@ -57,7 +57,7 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Network:  client.New(mdnsSocket),
 		Logs:     dashboard.LogSocket{Daemon: client.New(logsSocket)},
 
-		Gateway:     models(),
+		Gateway:     client.New(aiSocket),
 		ImagesState: container.StatePath,
 
 		Restarter:    healer1.Client{},

@@ -72,3 +72,12 @@ type ModelTask struct {
 	Started    time.Time  `json:"started_at"`
 	Ended      *time.Time `json:"ended_at,omitempty"`
 }
+
+// ModelCheck is what reading all of a model came to.
+type ModelCheck struct {
+	Engine   string `json:"engine" enum:"llm,embeddings"`
+	Model    string `json:"model"`
+	Bytes    int64  `json:"bytes" doc:"Read"`
+	Error    string `json:"error,omitempty" doc:"What is damaged; absent when it is whole"`
+	Restored bool   `json:"restored" doc:"It was damaged, and is whole again"`
+}

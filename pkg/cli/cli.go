@@ -67,6 +67,7 @@ type Env struct {
 	Certs          Certs
 	Images         Images
 	Containers     Containers
+	Models         Models
 }
 
 // commands is the whole command line, as kong reads it.
@@ -107,6 +108,13 @@ type commands struct {
 		Pull imagesPullCmd `cmd:"" help:"Fetch images from their registries. Needs the internet, and root."`
 		Load imagesLoadCmd `cmd:"" help:"Take an image from a file. Needs root, and no internet."`
 	} `cmd:"" help:"Show and bring the container images of the applications."`
+	Models struct {
+		List   modelsListCmd   `cmd:"" help:"Say which models there are."`
+		Pull   modelsPullCmd   `cmd:"" help:"Fetch a model from its registry. Needs the internet, and root."`
+		Load   modelsLoadCmd   `cmd:"" help:"Bring models from a folder. Needs root, and no internet."`
+		Verify modelsVerifyCmd `cmd:"" help:"Read all models and compare them with their digests. Needs root. Exits with 1 when one is damaged."`
+		Remove modelsRemoveCmd `cmd:"" help:"Remove a model from the disk. Needs root."`
+	} `cmd:"" help:"Show and bring models."`
 	Container struct {
 		Ready containerReadyCmd `cmd:"" help:"Exits with 1 when the image of an application is missing."`
 		Run   containerRunCmd   `cmd:"" help:"Become podman, and run an application."`

@@ -4,11 +4,11 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, test, vi } from "vitest";
-import { ArasulApi } from "../n8n/ArasulApi.credentials";
-import { ArasulEmbeddings } from "../n8n/ArasulEmbeddings.node";
-import { ArasulLlm } from "../n8n/ArasulLlm.node";
-import { describe as described } from "../n8n/executions";
-import type { Execute, Item, Request } from "../n8n/n8n";
+import { ArasulApi } from "./ArasulApi.credentials";
+import { ArasulEmbeddings } from "./ArasulEmbeddings.node";
+import { ArasulLlm } from "./ArasulLlm.node";
+import { describe as described } from "./executions";
+import type { Execute, Item, Request } from "./n8n";
 
 /** What n8n gives a node: items, parameters, and a way to ask. */
 function context(items: Item[], parameters: Record<string, unknown>, reply: (r: Request) => unknown, goOn = false) {
@@ -132,7 +132,7 @@ test("runs reach the dashboard, in order, once it answers", async () => {
   const { socket, got } = dashboard(1);
   vi.stubEnv("ARASUL_EXECUTIONS_SOCKET", socket);
   vi.resetModules();
-  const { workflow } = await import("../n8n/executions");
+  const { workflow } = await import("./executions");
   const hook = workflow.postExecute[0]!;
   for (const n of [1, 2, 3]) {
     expect(hook({ status: n === 2 ? "error" : "success", mode: "webhook", startedAt: new Date(0), data: n === 2 ? { resultData: { error: { message: "no", node: { name: "X" } } } } : {} }, { id: "w", name: "W" }, String(n))).toBeUndefined();
@@ -145,7 +145,7 @@ test("runs reach the dashboard, in order, once it answers", async () => {
 });
 
 test("the hook survives whatever it is given", async () => {
-  const { workflow } = await import("../n8n/executions");
+  const { workflow } = await import("./executions");
   const circle: Record<string, unknown> = {};
   circle["self"] = circle;
   for (const bad of [undefined, null, {}, circle, { data: { resultData: { error: { message: circle } } } }, { startedAt: "never" }]) {
@@ -166,6 +166,6 @@ test("files are called as n8n wants", () => {
     ["ArasulEmbeddings.node.ts", "ArasulEmbeddings"],
     ["ArasulApi.credentials.ts", "ArasulApi"],
   ] as const) {
-    expect(readFileSync(join(import.meta.dirname, "../n8n", file), "utf8")).toContain(`export class ${name} {`);
+    expect(readFileSync(join(import.meta.dirname, file), "utf8")).toContain(`export class ${name} {`);
   }
 });
