@@ -24,6 +24,7 @@
 //	           mdns         avahi, or zeroconf without it
 //	           models       the folder of an Ollama's models: brought, and read whole
 //	           modelserver  a server of models: asked, and passed on to
+//	           n8n          its owner signed in, and what workflows need
 //	           nvml         GPUs through NVIDIA's library
 //	           ollama       the models in Ollama: seen, unloaded, loaded again
 //	           podman       which images there are, and bringing them

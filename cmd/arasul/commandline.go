@@ -32,5 +32,6 @@ func commandLine(args []string) int {
 		Images:     images{},
 		Containers: images{},
 		Models:     modelStore{},
+		Workflows:  workflows{},
 	}, args)
 }

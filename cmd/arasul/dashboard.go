@@ -39,6 +39,11 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		return err
 	}
 	defer access.Close()
+	workflows, err := postgres.OpenWorkflows(d.Config().Database, "arasul-dashboard")
+	if err != nil {
+		return err
+	}
+	defer workflows.Close()
 	hostname, _ := os.Hostname()
 	gate, err := openGate(access, hostname)
 	if err != nil { // the rest is worth a start
@@ -58,6 +63,7 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Logs:     dashboard.LogSocket{Daemon: client.New(logsSocket)},
 
 		Gateway:     client.New(aiSocket),
+		Workflows:   db,
 		ImagesState: container.StatePath,
 
 		Restarter:    healer1.Client{},
@@ -79,6 +85,10 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return board.Run(ctx) })
 	g.Go(func() error { return daemon.Serve(ctx, listeners[0], board.Handler(), withPeer) })
+	if n8n, err := daemon.Listeners("executions"); err == nil { // an older socket unit: until the next boot
+		g.Go(func() error { return daemon.Serve(ctx, n8n[0], board.Executions(db)) })
+	}
+	g.Go(func() error { return board.KeepWorkflows(ctx, db, workflows) })
 	g.Go(func() error { return board.FollowMetrics(ctx, client.New(metricsSocket)) })
 	g.Go(func() error { return board.FollowHealer(ctx, client.New(healerSocket)) })
 	g.Go(func() error { return board.FollowHealerStatus(ctx, healer) })

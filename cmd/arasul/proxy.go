@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/daemon"
 	"github.com/arasul/arasul/pkg/mdns"
+	"github.com/arasul/arasul/pkg/n8n"
 	"github.com/arasul/arasul/pkg/proxy"
 )
 
@@ -46,6 +48,7 @@ func proxyDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Hosts:       hosts,
 		StorageHost: func() string { return mdns.S3(d.Config().MDNS.Name) },
 		Updating:    updating,
+		SignOn:      signOn(d),
 		Log:         d.Log,
 	})
 	keyring := proxy.NewKeyring(certificateFiles, d.Log)
@@ -96,4 +99,20 @@ func crowd(l net.Listener, log *slog.Logger) (door net.Listener, limited bool) {
 func updating() bool {
 	_, err := os.Stat(updateMark)
 	return err == nil
+}
+
+// signOn signs the admin in to n8n, or is nil without the password of its owner.
+func signOn(d *daemon.Daemon) func(context.Context) (string, error) {
+	password, err := os.ReadFile(filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), "n8n-owner-password"))
+	if err != nil || len(password) == 0 {
+		d.Log.Info("n8n shows its own login: there is no password of its owner")
+		return nil
+	}
+	return func(ctx context.Context) (string, error) {
+		cookie, err := n8n.New(d.Config().Proxy.N8N).Cookie(ctx, string(password))
+		if err != nil {
+			return "", err
+		}
+		return cookie.Value, nil
+	}
 }

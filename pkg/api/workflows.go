@@ -4,6 +4,7 @@ import "time"
 
 // Execution is one run of a workflow in n8n.
 type Execution struct {
+	Number          int64      `json:"number" doc:"In which order they became known here"`
 	ID              string     `json:"id" doc:"n8n's own, unique"`
 	WorkflowID      string     `json:"workflow_id"`
 	Workflow        string     `json:"workflow" doc:"Its name when it ran"`
@@ -15,4 +16,12 @@ type Execution struct {
 	Error           string     `json:"error,omitempty" doc:"n8n's message, at most 1,000 characters"`
 	FailedNode      string     `json:"failed_node,omitempty"`
 	Source          string     `json:"source" enum:"hook,reconciled" doc:"Whether n8n told it when it happened, or its database afterwards"`
+}
+
+// ExecutionQuery asks for runs. Empty fields do not matter.
+type ExecutionQuery struct {
+	Status   string
+	Workflow string // its id
+	Before   int64  // the number that the page before ended with
+	Limit    int
 }

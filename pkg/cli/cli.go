@@ -68,6 +68,7 @@ type Env struct {
 	Images         Images
 	Containers     Containers
 	Models         Models
+	Workflows      Workflows
 }
 
 // commands is the whole command line, as kong reads it.
@@ -115,6 +116,9 @@ type commands struct {
 		Verify modelsVerifyCmd `cmd:"" help:"Read all models and compare them with their digests. Needs root. Exits with 1 when one is damaged."`
 		Remove modelsRemoveCmd `cmd:"" help:"Remove a model from the disk. Needs root."`
 	} `cmd:"" help:"Show and bring models."`
+	Workflows struct {
+		Provision workflowsProvisionCmd `cmd:"" help:"Bring n8n its owner, credentials, nodes and templates. arasul-n8n-provision.service does so by itself."`
+	} `cmd:"" help:"Prepare n8n."`
 	Container struct {
 		Ready containerReadyCmd `cmd:"" help:"Exits with 1 when the image of an application is missing."`
 		Run   containerRunCmd   `cmd:"" help:"Become podman, and run an application."`

@@ -135,6 +135,7 @@ func (d *Dashboard) operations(r chi.Router) *huma.OpenAPI {
 	d.restartOperation(a)
 	d.aiOperations(a)
 	d.imageOperations(a)
+	d.workflowOperations(a)
 	d.logOperations(a)
 	d.authOperations(a)
 	d.accountOperations(a)

@@ -78,8 +78,9 @@ type Options struct {
 	Network  Asker // the mDNS daemon, which sees the network
 	Logs     Logs  // the daemon that reads the journal
 
-	Gateway     Gateway // to the models
-	ImagesState string  // path of what is known of the container images
+	Gateway     Gateway       // to the models
+	Workflows   WorkflowStore // in the database
+	ImagesState string        // path of what is known of the container images
 
 	Restarter    Restarter    // the healer, over D-Bus
 	Inspector    Inspector    // the database

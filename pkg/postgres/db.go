@@ -30,6 +30,20 @@ func Open(cfg config.Database, role string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	return open(conn)
+}
+
+// OpenWorkflows is Open for n8n's own database, on the same server.
+func OpenWorkflows(cfg config.Database, role string) (*DB, error) {
+	conn, err := connConfig(cfg, role, "")
+	if err != nil {
+		return nil, err
+	}
+	conn.Database = Workflows
+	return open(conn)
+}
+
+func open(conn *pgx.ConnConfig) (*DB, error) {
 	conn.RuntimeParams["statement_timeout"] = "5s"
 	conf, err := pgxpool.ParseConfig("")
 	if err != nil {

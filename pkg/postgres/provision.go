@@ -25,6 +25,9 @@ const (
 	Workflows      = "n8n"
 	workflowsOwner = "arasul-n8n"
 
+	// Authors is a database for what workflows themselves keep.
+	Authors = "workflows"
+
 	owner = "arasul_owner"
 
 	// serverWait bounds how long Provision waits for a server that is starting.
@@ -49,6 +52,8 @@ var grants = []struct{ role, to string }{
 	{"arasul-dashboard", "SELECT, INSERT ON token_blacklist"},
 	{"arasul-dashboard", "SELECT, INSERT (actor, action, subject, address, user_agent, result, detail) ON audit_events"},
 	{"arasul-dashboard", "EXECUTE ON FUNCTION arasul_retain_access()"},
+	{"arasul-dashboard", "SELECT, INSERT, UPDATE ON workflow_activity"},
+	{"arasul-dashboard", "EXECUTE ON FUNCTION arasul_retain_workflows()"},
 }
 
 // ProvisionOptions says which database to provision, and with what.
@@ -76,6 +81,11 @@ func Provision(ctx context.Context, o ProvisionOptions) error {
 		admin.Database = "postgres"
 		if err := exclusively(ctx, admin, createDatabase); err != nil {
 			return fmt.Errorf("creating database: %w", err)
+		}
+		workflows := conf.Copy()
+		workflows.Database = Workflows
+		if err := exclusively(ctx, workflows, prepareWorkflows); err != nil {
+			return fmt.Errorf("preparing n8n's database: %w", err)
 		}
 	}
 	return exclusively(ctx, conf, func(ctx context.Context, conn *pgx.Conn) error {
@@ -149,25 +159,24 @@ func createDatabase(ctx context.Context, conn *pgx.Conn) error {
 		}
 		todo = append(todo, fmt.Sprintf(`ALTER ROLE %s CONNECTION LIMIT %d`, quote(role), connections(role)))
 	}
-	var exists bool
-	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, database).Scan(&exists); err != nil {
+	rows, _ = conn.Query(ctx, `SELECT datname FROM pg_database`)
+	databases, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
 		return err
 	}
-	if !exists {
+	if !slices.Contains(databases, database) {
 		todo = append(todo, `CREATE DATABASE `+database+` OWNER `+owner)
-	}
-	var workflows bool
-	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, Workflows).Scan(&workflows); err != nil {
-		return err
 	}
 	if !slices.Contains(roles, workflowsOwner) {
 		todo = append(todo, `CREATE ROLE `+quote(workflowsOwner)+` LOGIN`)
 	}
 	todo = append(todo, `ALTER ROLE `+quote(workflowsOwner)+` CONNECTION LIMIT 12`)
-	if !workflows {
-		todo = append(todo, `CREATE DATABASE `+Workflows+` OWNER `+quote(workflowsOwner))
+	for _, name := range []string{Workflows, Authors} {
+		if !slices.Contains(databases, name) {
+			todo = append(todo, `CREATE DATABASE `+name+` OWNER `+quote(workflowsOwner))
+		}
 	}
-	todo = append(todo, `REVOKE ALL ON DATABASE `+database+`, `+Workflows+`, postgres, template1 FROM PUBLIC`)
+	todo = append(todo, `REVOKE ALL ON DATABASE `+database+`, `+Workflows+`, `+Authors+`, postgres, template1 FROM PUBLIC`)
 	for _, role := range daemons() {
 		todo = append(todo, `GRANT CONNECT ON DATABASE `+database+` TO `+quote(role))
 	}

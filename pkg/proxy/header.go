@@ -44,7 +44,7 @@ var consoleCookies = []string{"token", "idp-refresh-token"}
 func wants(upstream, cookie string) bool {
 	ours := strings.HasPrefix(strings.ToLower(cookie), ownCookies)
 	switch upstream {
-	case dashboard:
+	case dashboard, assistant:
 		return ours
 	case n8n:
 		return !ours && !slices.Contains(consoleCookies, cookie)
@@ -147,7 +147,7 @@ const sandbox = "sandbox allow-downloads allow-forms allow-modals allow-popups a
 func tame(resp *http.Response, t *route) {
 	h := resp.Header
 	h.Del(sessionsChanged)
-	if t.to == dashboard {
+	if t.to == dashboard || t.to == assistant {
 		return
 	}
 	for _, name := range notTheirs {

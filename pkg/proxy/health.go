@@ -54,6 +54,9 @@ func (p *Proxy) look() Health {
 	var asked sync.WaitGroup
 	h := Health{Status: "up", Dashboard: "down", Upstreams: make(map[string]string)}
 	for name, u := range p.upstreams {
+		if name == assistant { // is the dashboard
+			continue
+		}
 		asked.Go(func() {
 			state := "down"
 			if u.up(ctx) {

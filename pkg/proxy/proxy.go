@@ -49,6 +49,9 @@ type Options struct {
 	// Updating says whether an update is under way, which explains why
 	// somebody is away.
 	Updating func() bool
+	// SignOn signs the admin in to n8n and returns the value of its cookie. Nil: he
+	// does that himself.
+	SignOn func(context.Context) (cookie string, err error)
 	Log      *slog.Logger
 }
 
@@ -62,6 +65,7 @@ type Proxy struct {
 	gate      *gate
 	allowance *allowance
 	pulse     pulse
+	entry     signOn
 	sameSite  *http.CrossOriginProtection
 }
 
@@ -90,7 +94,9 @@ func New(opts Options) *Proxy {
 		storage:    p.newUpstream(storage, "tcp", func() string { return opts.Upstreams().Storage }),
 		llm:        p.newUpstream(llm, "tcp", func() string { return opts.Upstreams().LLM }),
 		embeddings: p.newUpstream(embeddings, "tcp", func() string { return opts.Upstreams().Embeddings }),
+		assistant:  p.newUpstream(assistant, "unix", func() string { return opts.Dashboard }),
 	}
+	p.entry.ask = opts.SignOn
 	p.gate = &gate{ask: p.upstreams[dashboard].transport, log: opts.Log, changed: make(chan struct{}, 1)}
 	return p
 }
@@ -207,6 +213,7 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, v *visit) {
 			return
 		}
 		defer left()
+		p.signOn(w, r, v)
 	}
 	if !limitBody(w, r, v) {
 		answer(w, r, tooLarge, t.to)

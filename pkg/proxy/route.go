@@ -14,6 +14,7 @@ const (
 	storage    = "storage"    // MinIO's S3 API
 	llm        = "llm"        // Ollama
 	embeddings = "embeddings" // a second Ollama
+	assistant  = "assistant"  // the dashboard, when it asks the models: that takes its time
 )
 
 // unlimited is a body of any size, as long as it keeps coming.
@@ -58,8 +59,10 @@ var routes = []route{
 	{prefix: "/api/auth/", to: dashboard, rate: auth, body: apiBody, within: apiWithin},
 	{prefix: "/api/auth/login", to: dashboard, rate: login, body: 16 * kilobyte, within: apiWithin},
 	{prefix: "/api/auth/setup", to: dashboard, rate: login, body: 16 * kilobyte, within: apiWithin},
-	{prefix: "/api/llm/", to: dashboard, rate: models, long: true, body: apiBody, within: apiWithin},
-	{prefix: "/api/embeddings", to: dashboard, rate: models, long: true, body: apiBody, within: apiWithin},
+	{prefix: "/api/llm/", to: assistant, rate: models, long: true, body: 16 * megabyte, within: apiWithin},
+	{prefix: "/api/llm/models", to: dashboard, rate: general, body: apiBody, within: apiWithin},
+	{prefix: "/api/llm/models/", to: dashboard, rate: general, body: apiBody, within: apiWithin},
+	{prefix: "/api/embeddings", to: assistant, rate: models, long: true, body: 2 * megabyte, within: apiWithin},
 	{prefix: "/api/metrics/", to: dashboard, rate: metrics, body: apiBody, within: apiWithin},
 	{prefix: "/api/logs/stream", to: dashboard, rate: general, long: true, body: apiBody, within: apiWithin},
 	{prefix: "/metrics", to: dashboard, rate: metrics, body: apiBody, within: apiWithin},

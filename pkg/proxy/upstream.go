@@ -56,6 +56,7 @@ var kinds = map[string]kind{
 	// not streamed as long to write.
 	llm:        {"/api/version", 90 * time.Second, 15 * time.Minute},
 	embeddings: {"/api/version", 90 * time.Second, 15 * time.Minute},
+	assistant:  {"/api/health", 90 * time.Second, 15 * time.Minute},
 }
 
 // buffers are what answers are copied through.
@@ -89,7 +90,7 @@ func (p *Proxy) newUpstream(name, network string, target func() string) *upstrea
 		DisableCompression:    true, // pass on what the client asked for
 	}
 	var way = u.transport
-	if name == dashboard {
+	if name == dashboard || name == assistant {
 		way = patient{way}
 	}
 	u.proxy = &httputil.ReverseProxy{
@@ -144,7 +145,7 @@ func (p *Proxy) answered(u *upstream, resp *http.Response) {
 		u.log.Info("upstream answers again", "name", u.name)
 	}
 	v := visitOf(resp.Request)
-	if u.name == dashboard {
+	if u.name == dashboard || u.name == assistant {
 		if resp.Header.Get(sessionsChanged) != "" {
 			p.gate.purge()
 		}

@@ -24,6 +24,7 @@ func (a reply) english(about string) string {
 // parts are the upstreams in people's words, English and German.
 var parts = map[string][2]string{
 	dashboard:  {"The dashboard", "Die Oberfläche"},
+	assistant:  {"The dashboard", "Die Oberfläche"},
 	n8n:        {"The workflow service (n8n)", "Der Workflow-Dienst (n8n)"},
 	console:    {"The object storage (MinIO)", "Der Objektspeicher (MinIO)"},
 	storage:    {"The object storage (MinIO)", "Der Objektspeicher (MinIO)"},
