@@ -26,6 +26,7 @@
 //	           modelserver  a server of models: asked, and passed on to
 //	           n8n          its owner signed in, and what workflows need
 //	           nvml         GPUs through NVIDIA's library
+//	           objects      buckets, who may use them, and whether they do their work
 //	           ollama       the models in Ollama: seen, unloaded, loaded again
 //	           podman       which images there are, and bringing them
 //	           probe        one look at a service over HTTP

@@ -33,5 +33,6 @@ func commandLine(args []string) int {
 		Containers: images{},
 		Models:     modelStore{},
 		Workflows:  workflows{},
+		Objects:    objectStore{},
 	}, args)
 }

@@ -69,6 +69,7 @@ type Env struct {
 	Containers     Containers
 	Models         Models
 	Workflows      Workflows
+	Objects        Objects
 }
 
 // commands is the whole command line, as kong reads it.
@@ -119,6 +120,11 @@ type commands struct {
 	Workflows struct {
 		Provision workflowsProvisionCmd `cmd:"" help:"Bring n8n its owner, credentials, nodes and templates. arasul-n8n-provision.service does so by itself."`
 	} `cmd:"" help:"Prepare n8n."`
+	Objects struct {
+		List      objectsListCmd      `cmd:"" help:"Say which buckets there are. Needs root."`
+		Check     objectsCheckCmd     `cmd:"" help:"Write a test object, read it back and compare. Needs root."`
+		Provision objectsProvisionCmd `cmd:"" help:"Make the buckets and accounts that are missing. arasul-buckets.service does so by itself."`
+	} `cmd:"" help:"Prepare and check the object store."`
 	Container struct {
 		Ready containerReadyCmd `cmd:"" help:"Exits with 1 when the image of an application is missing."`
 		Run   containerRunCmd   `cmd:"" help:"Become podman, and run an application."`
