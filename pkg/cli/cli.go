@@ -91,7 +91,7 @@ type commands struct {
 	} `cmd:"" help:"Ask and steer self-healing."`
 	Conf struct {
 		Check configCheckCmd `cmd:"" help:"Check the configuration file. Exits with 78 when it is refused."`
-		Show  configShowCmd  `cmd:"" help:"Print the configuration in force, defaults included."`
+		Show  configShowCmd  `cmd:"" help:"Print the configuration in force, defaults included, and where each value comes from."`
 	} `cmd:"" name:"config" help:"Check and show the configuration."`
 	User userCmd `cmd:"" help:"Let the admin in again, from the machine itself. Needs root."`
 	Disk struct {
@@ -310,7 +310,7 @@ func (configCheckCmd) Run(c *commands, env *Env) error {
 		return exit(78)
 	}
 	if _, err := os.Stat(c.Config); err != nil {
-		fmt.Fprintf(env.Stdout, "%s does not exist: the defaults are in force\n", c.Config)
+		fmt.Fprintf(env.Stdout, "%s does not exist: the defaults are in force, and what arasul setup has set\n", c.Config)
 		return nil
 	}
 	fmt.Fprintf(env.Stdout, "%s is valid\n", c.Config)
@@ -328,6 +328,13 @@ func (configShowCmd) Run(c *commands, env *Env) error {
 	text, err := cfg.Redacted().TOML()
 	if err != nil {
 		return err
+	}
+	settings := ""
+	if c.Config == config.Path {
+		settings = config.Settings
+	}
+	if !c.JSON {
+		text = config.Annotated(text, config.Origins(settings, c.Config))
 	}
 	if c.JSON { // with the keys and values of the file
 		var keys map[string]any

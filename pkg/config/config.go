@@ -1,10 +1,12 @@
-// Package config reads /etc/arasul/arasul.toml, one table per daemon.
+// Package config reads /etc/arasul/arasul.toml, one table per daemon, and below
+// it what the wizard and the page have set:
+//
+//	defaults  <  /var/lib/arasul/settings.toml  <  /etc/arasul/arasul.toml
 //
 // It is strict: an unknown key or a value out of range is an error that names
 // file, line and key, because a setting that is silently ignored costs its
-// owner an evening. It never writes the file: what the wizard and the page set
-// is kept under /var/lib/arasul, so that no upgrade asks about a changed
-// conffile.
+// owner an evening. It never writes either file. The two are apart so that no
+// upgrade asks about a changed conffile.
 package config
 
 import (
@@ -28,6 +30,10 @@ const MaxBytes = 1 << 20
 // Path is where the configuration lies on an installed machine.
 const Path = "/etc/arasul/arasul.toml"
 
+// Settings is where what arasul setup has set lies, in the same form. It is read
+// below Path only: another file stands for itself.
+const Settings = "/var/lib/arasul/settings.toml"
+
 // Config is the whole file. Defaults gives its value when the file is empty.
 type Config struct {
 	Database Database `toml:"database"`
@@ -50,6 +56,8 @@ type Images struct {
 	LLM   string `toml:"llm"` // embeddings too
 	N8N   string `toml:"n8n"`
 	MinIO string `toml:"minio"`
+
+	N8NLicence bool `toml:"n8n_licence"` // the owner has accepted it; without that n8n is not fetched
 }
 
 // Engine sets how models of one kind are served.
@@ -177,30 +185,56 @@ const (
 	StatusAdmin = "admin" // nobody
 )
 
-// Load reads the file at path. A missing file gives the defaults: the
-// appliance works unconfigured. An error joins all Problems, each with file,
-// line and key; the configuration that comes with it has defaults in the tables
-// that have problems, and in all of them when the file is not TOML at all.
-// A systemd credential stands above the file, see [Credential].
+// Load reads the file at path, over [Settings] when it is the installed one. A
+// missing file gives the defaults: the appliance works unconfigured. An error
+// joins all Problems, each with file, line and key; the configuration that comes
+// with it has defaults in the tables that have problems, and in all of them when
+// the file is not TOML at all. A systemd credential stands above the file, see
+// [Credential].
 func Load(path string) (*Config, error) {
-	c, err := read(path)
-	return c, errors.Join(err, c.credential())
+	if path == Path {
+		return LoadOver(Settings, path)
+	}
+	return LoadOver("", path)
 }
 
-func read(path string) (*Config, error) {
+// LoadOver is Load with settings read below path, and none when it is empty. A
+// mistake in a table of one file leaves the same table of the other in force.
+func LoadOver(settings, path string) (*Config, error) {
+	below, errBelow := readOver(settings, Defaults)
+	above := func() *Config { return below.copied() }
+	c, err := readOver(path, above)
+	return c, errors.Join(errBelow, err, c.credential())
+}
+
+// readOver reads one file over what base returns, anew at each call.
+func readOver(path string, base func() *Config) (*Config, error) {
+	if path == "" {
+		return base(), nil
+	}
 	data, err := readBounded(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Defaults(), nil
+		return base(), nil
 	}
 	if err != nil {
-		return Defaults(), fmt.Errorf("reading configuration: %w", err)
+		return base(), fmt.Errorf("reading configuration: %w", err)
 	}
-	c := Defaults()
+	c := base()
 	err = Decode(path, data, c)
 	if err == nil {
 		return c, nil
 	}
-	return salvage(path, data, err)
+	return salvage(path, data, base, err)
+}
+
+// copied is c with lists of its own: the decoder writes into those it finds.
+func (c *Config) copied() *Config {
+	own := *c
+	own.Proxy.Hosts = slices.Clone(c.Proxy.Hosts)
+	own.MDNS.Interfaces = slices.Clone(c.MDNS.Interfaces)
+	own.LLM.BackEnds = slices.Clone(c.LLM.BackEnds)
+	own.Embeddings.BackEnds = slices.Clone(c.Embeddings.BackEnds)
+	return &own
 }
 
 // Concerns reports whether an error of Load is about one of these tables, or

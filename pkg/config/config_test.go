@@ -127,3 +127,93 @@ func TestMistakeCostsOnlyItsOwnTable(t *testing.T) {
 		})
 	}
 }
+
+// Proves BOOT-9: what the wizard has set stands below what the administrator
+// writes, key by key, and each mistake names its own file.
+func TestSettingsStandBelowTheFile(t *testing.T) {
+	for name, tt := range map[string]struct {
+		settings, file  string
+		mdns, model     string
+		interfaces      string
+		problems        []string
+		concerns, spare string
+	}{
+		"neither":        {mdns: "arasul"},
+		"settings alone": {settings: "[mdns]\nname = \"box\"\ninterfaces = [\"eth0\", \"eth1\"]\n", mdns: "box", interfaces: "eth0 eth1"},
+		"file alone":     {file: "[mdns]\nname = \"box\"\n", mdns: "box"},
+		"both, the same key": {
+			settings: "[mdns]\nname = \"low\"\ninterfaces = [\"eth0\", \"eth1\"]\n[llm]\nmodel = \"a:1b\"\n",
+			file:     "[mdns]\nname = \"high\"\ninterfaces = [\"wlan0\"]\n", mdns: "high", interfaces: "wlan0", model: "a:1b",
+		},
+		"mistake in the settings": {
+			settings: "[mdns]\nname = \"my.box\"\n[llm]\nmodel = \"a:1b\"\n", file: "[mdns]\ninterfaces = [\"eth0\"]\n", mdns: "arasul", interfaces: "eth0", model: "a:1b",
+			problems: []string{"settings.toml:2: mdns.name"}, concerns: "mdns", spare: "llm",
+		},
+		"mistake in the file": {
+			settings: "[mdns]\nname = \"low\"\n", file: "[mdns]\ncolour = 1\n[llm]\nmodel = \"a:1b\"\n", mdns: "low", model: "a:1b",
+			problems: []string{"arasul.toml:2: mdns.colour"}, concerns: "mdns", spare: "llm",
+		},
+		"mistakes in both": {
+			settings: "[mdns]\nname = 5\n", file: "[mdns]\n\nname = \"A\"\n", mdns: "arasul",
+			problems: []string{"settings.toml:2: ", "arasul.toml:3: mdns.name"}, concerns: "mdns", spare: "llm",
+		},
+		"settings that are no TOML": {
+			settings: "[[[", file: "[llm]\nmodel = \"a:1b\"\n", mdns: "arasul", model: "a:1b", problems: []string{"settings.toml:1: "}, concerns: "anything",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			settings, file := filepath.Join(dir, "settings.toml"), filepath.Join(dir, "arasul.toml")
+			for path, text := range map[string]string{settings: tt.settings, file: tt.file} {
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := LoadOver(settings, file)
+			if c.MDNS.Name != tt.mdns || c.LLM.Model != tt.model || strings.Join(c.MDNS.Interfaces, " ") != tt.interfaces {
+				t.Errorf("got %+v and %q", c.MDNS, c.LLM.Model)
+			}
+			if (err == nil) != (len(tt.problems) == 0) {
+				t.Fatalf("error %v", err)
+			}
+			for _, want := range tt.problems {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not contain %q", err, want)
+				}
+			}
+			if err != nil && (!Concerns(err, tt.concerns) || tt.spare != "" && Concerns(err, tt.spare)) {
+				t.Errorf("%v concerns the wrong tables", err)
+			}
+		})
+	}
+}
+
+func TestEachValueSaysWhereItComesFrom(t *testing.T) {
+	dir := t.TempDir()
+	settings, file := filepath.Join(dir, "settings.toml"), filepath.Join(dir, "arasul.toml")
+	for path, text := range map[string]string{
+		settings: "[mdns]\nname = \"low\"\ninterfaces = [\"eth0\"]\n",
+		file:     "# mine\n[mdns]\nname = \"high\"\n[[llm.back_end]]\nname = \"rack\"\nkind = \"openai\"\nurl = \"http://a.example\"\n",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := LoadOver(settings, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := c.TOML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := string(Annotated(text, Origins(settings, file)))
+	for _, want := range []string{"name = 'high'  # " + file + ":3\n", "interfaces = ['eth0']  # " + settings + ":3\n", "mode = 'act'\n", "name = 'rack'  # " + file + ":5\n"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("%q is not in\n%s", want, shown)
+		}
+	}
+	if err := Decode("shown", []byte(shown), Defaults()); err != nil {
+		t.Errorf("what is shown is no configuration: %v", err)
+	}
+}

@@ -111,13 +111,14 @@ func Decode(file string, data []byte, v Validator) error {
 	return join(problems)
 }
 
-// salvage makes a configuration of the tables of a bad file that are sound.
+// salvage makes a configuration of the tables of a bad file that are sound, over
+// what base returns.
 // The decoder stops at the first value of a wrong type, so it may take several
 // turns to find all problems.
-func salvage(file string, data []byte, err error) (*Config, error) {
+func salvage(file string, data []byte, base func() *Config, err error) (*Config, error) {
 	var doc map[string]any
 	if toml.Unmarshal(data, &doc) != nil {
-		return Defaults(), err
+		return base(), err
 	}
 	lines := keyLines(data)
 	var problems []Problem
@@ -131,12 +132,12 @@ func salvage(file string, data []byte, err error) (*Config, error) {
 		}
 		problems = append(problems, found...)
 		rest, marshalErr := toml.Marshal(doc)
-		c := Defaults()
+		c := base()
 		if err = Decode(file, rest, c); err == nil && marshalErr == nil {
 			return c, join(problems)
 		}
 		if len(problemsOf(err)) == 0 || slices.ContainsFunc(problemsOf(err), func(p Problem) bool { _, there := doc[p.table()]; return !there }) {
-			return Defaults(), join(problems) // no progress
+			return base(), join(problems) // no progress
 		}
 	}
 }
