@@ -31,10 +31,12 @@
 //	           podman       which images there are, and bringing them
 //	           probe        one look at a service over HTTP
 //	           secrets      keys that only root can read: made, and never again
+//	           support      what somebody who helps from afar has to see, without secrets
 //	           systemd      units over D-Bus: seen and moved
 //	           usb          a USB stick: mount, scan, log
 //
 //	decisions  auth         who may come in
+//	           bootstrap    step by step to a machine that is ready, and what is wrong with one
 //	           certs        this machine's own authority and certificate, and when to make them anew
 //	           container    how the applications are run, and from which image
 //	           gpu          what the state of the GPUs means, and what may be done to them
@@ -43,6 +45,7 @@
 //	           logs         which part of the journal may be read, and the files beside it
 //	           metrics      when to sample, what to keep until it is stored
 //	           proxy        who may ask for what, and what to say meanwhile
+//	           setup        what the owner is asked once
 //
 //	surfaces   cli          the command line
 //	           dashboard    the HTTP API and the page

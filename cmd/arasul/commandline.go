@@ -34,5 +34,8 @@ func commandLine(args []string) int {
 		Models:     modelStore{},
 		Workflows:  workflows{},
 		Objects:    objectStore{},
+		Bootstrap:  bootstrapper{},
+		Setup:      ownerSetup{},
+		Support:    supporter{},
 	}, args)
 }

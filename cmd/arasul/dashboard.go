@@ -65,6 +65,11 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Gateway:     client.New(aiSocket),
 		Workflows:   db,
 		ImagesState: container.StatePath,
+		Setup: dashboard.SetupFiles{
+			Request: pageAnswers,
+			Reports: []string{reportFile, lastReport},
+			Config:  func() (*config.Config, error) { return config.Load(config.Path) },
+		},
 
 		Restarter:    healer1.Client{},
 		Inspector:    db,

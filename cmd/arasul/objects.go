@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/arasul/arasul/pkg/config"
@@ -68,4 +69,14 @@ func (s objectStore) Check(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	return c.Check(ctx)
+}
+
+// missingBuckets are those of ours that are not among the names.
+func missingBuckets(names []string) (missing []string) {
+	for _, b := range objects.Buckets {
+		if !slices.Contains(names, b) {
+			missing = append(missing, b)
+		}
+	}
+	return missing
 }

@@ -70,6 +70,9 @@ type Env struct {
 	Models         Models
 	Workflows      Workflows
 	Objects        Objects
+	Bootstrap      Bootstrap
+	Setup          Setup
+	Support        Support
 }
 
 // commands is the whole command line, as kong reads it.
@@ -78,9 +81,13 @@ type commands struct {
 	Config  string           `help:"Configuration file." type:"path" default:"${config}" placeholder:"FILE"`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
-	Status  statusCmd  `cmd:"" help:"Say whether all is well. Exits with 1 when the state is CRITICAL."`
-	Restart restartCmd `cmd:"" help:"Have the healer restart a service, and see it come up again."`
-	Heal    struct {
+	Status        statusCmd        `cmd:"" help:"Say whether all is well. Exits with 1 when the state is CRITICAL."`
+	Setup         setupCmd         `cmd:"" help:"Answer what only the owner can: name, models, licence. Needs root."`
+	Bootstrap     bootstrapCmd     `cmd:"" help:"Take this machine step by step to where it is ready. Needs root."`
+	Doctor        doctorCmd        `cmd:"" help:"Say what is wrong with this machine, and change nothing. Needs root."`
+	SupportBundle supportBundleCmd `cmd:"" help:"Pack what somebody who helps has to see, without secrets. Needs root."`
+	Restart       restartCmd       `cmd:"" help:"Have the healer restart a service, and see it come up again."`
+	Heal          struct {
 		Status       healStatusCmd       `cmd:"" help:"Say how the healer does and what it repaired last."`
 		Statistics   healStatisticsCmd   `cmd:"" help:"Say how fast faults were noticed and repaired."`
 		Explain      healExplainCmd      `cmd:"" help:"Say why an incident is what it is, and what comes next."`

@@ -5,8 +5,8 @@
 //
 // It is strict: an unknown key or a value out of range is an error that names
 // file, line and key, because a setting that is silently ignored costs its
-// owner an evening. It never writes either file. The two are apart so that no
-// upgrade asks about a changed conffile.
+// owner an evening. The two files are apart so that no upgrade asks about a changed
+// conffile. It does not write either of them.
 package config
 
 import (

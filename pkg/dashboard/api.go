@@ -136,6 +136,7 @@ func (d *Dashboard) operations(r chi.Router) *huma.OpenAPI {
 	d.aiOperations(a)
 	d.imageOperations(a)
 	d.workflowOperations(a)
+	d.setupOperations(a)
 	d.logOperations(a)
 	d.authOperations(a)
 	d.accountOperations(a)

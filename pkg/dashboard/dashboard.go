@@ -80,7 +80,8 @@ type Options struct {
 
 	Gateway     Gateway       // to the models
 	Workflows   WorkflowStore // in the database
-	ImagesState string        // path of what is known of the container images
+	Setup       SetupFiles
+	ImagesState string // path of what is known of the container images
 
 	Restarter    Restarter    // the healer, over D-Bus
 	Inspector    Inspector    // the database

@@ -52,7 +52,7 @@ type Options struct {
 	// SignOn signs the admin in to n8n and returns the value of its cookie. Nil: he
 	// does that himself.
 	SignOn func(context.Context) (cookie string, err error)
-	Log      *slog.Logger
+	Log    *slog.Logger
 }
 
 // Upstreams are addresses on loopback, as host:port. An empty one is not there.

@@ -190,6 +190,32 @@ func setAside(path string) (aside string, err error) {
 	return aside, os.Rename(path, aside)
 }
 
+// Missing names the secrets that are not there, or cannot be what they should. It
+// changes nothing.
+func Missing(dir string) (names []string, err error) {
+	for _, name := range Keys {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			names = append(names, name)
+			continue
+		case err != nil:
+			return names, advise(dir, err)
+		case !info.Mode().IsRegular() || info.Size() > maxBytes:
+			names = append(names, name)
+			continue
+		}
+		secret, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return names, advise(dir, err)
+		}
+		if formOf(name).wrong(secret) != "" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // Set gives a secret the value that the owner chose. It is whole or not changed
 // after a power cut.
 func Set(dir, name, value string) error {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/arasul/arasul/pkg/api"
 )
 
 // Hands moves units. The zero value is ready to use; it connects when first
@@ -127,6 +129,15 @@ func (h *Hands) Run(ctx context.Context, unit string) error {
 		err = fmt.Errorf("%w; its log: journalctl -u %s", err, unit)
 	}
 	return err
+}
+
+// Units returns the units that match the patterns, such as arasul-*.service.
+func (h *Hands) Units(ctx context.Context, patterns ...string) ([]api.Unit, error) {
+	c, err := h.conn()
+	if err != nil {
+		return nil, err
+	}
+	return c.all(ctx, patterns, nil, true)
 }
 
 // ForgetFailures sets the unit's count of restarts to zero, so that systemd's

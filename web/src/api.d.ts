@@ -797,6 +797,44 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How far the appliance has come on its way to being ready */
+        get: operations["setup-status"];
+        put?: never;
+        /**
+         * Answer what only the owner can, and bring the appliance up
+         * @description What is empty stays as it is. The answers are taken over by root within a moment; how far that and all that follows has come is in GET /api/setup.
+         */
+        post: operations["setup-answer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/setup/bootstrap": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Look at everything again, and bring up what is missing */
+        post: operations["setup-bootstrap"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/system/health": {
         parameters: {
             query?: never;
@@ -857,6 +895,23 @@ export interface paths {
         };
         /** Is all well */
         get: operations["system-status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workflows/activity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which workflows ran, and how */
+        get: operations["workflow-activity"];
         put?: never;
         post?: never;
         delete?: never;
@@ -936,6 +991,28 @@ export interface components {
             started_at: string;
             /** @description What it was done to; absent when it is the machine */
             unit?: string;
+        };
+        Answers: {
+            /** @example nomic-embed-text */
+            embedding_model?: string;
+            /**
+             * @description Announce on this one only; empty: on all
+             * @example eth0
+             */
+            interface?: string;
+            /** @example llama3.2:3b */
+            llm_model?: string;
+            /** @description Its secret key, 8 to 40 characters; empty: a random one */
+            minio_password?: string;
+            /** @description Access key of the object store's root, 3 to 20 characters; empty: arasul */
+            minio_user?: string;
+            /** @description The licence of n8n was read and accepted */
+            n8n_licence?: boolean;
+            /**
+             * @description The machine is found as NAME.local: a to z, 0 to 9, hyphen
+             * @example arasul
+             */
+            name?: string;
         };
         AuditEvent: {
             /**
@@ -1090,6 +1167,12 @@ export interface components {
              */
             stream: boolean;
         };
+        Choices: {
+            embedding_models: components["schemas"]["ModelChoice"][] | null;
+            interfaces: components["schemas"]["Interface"][] | null;
+            /** @description Those that fit this machine first */
+            llm_models: components["schemas"]["ModelChoice"][] | null;
+        };
         Component: {
             /** @description Why it is not up, in words */
             reason?: string;
@@ -1212,6 +1295,60 @@ export interface components {
             status?: components["schemas"]["SystemStatus"];
             /** @enum {string} */
             type: "sample" | "services" | "incident" | "status";
+        };
+        Execution: {
+            /** Format: double */
+            duration_seconds?: number;
+            /** Format: date-time */
+            ended_at?: string;
+            /** @description n8n's message, at most 1,000 characters */
+            error?: string;
+            failed_node?: string;
+            /** @description n8n's own, unique */
+            id: string;
+            /**
+             * @description What started it, n8n's word
+             * @example webhook
+             */
+            mode: string;
+            /**
+             * Format: int64
+             * @description In which order they became known here
+             */
+            number: number;
+            /**
+             * @description Whether n8n told it when it happened, or its database afterwards
+             * @enum {string}
+             */
+            source: "hook" | "reconciled";
+            /**
+             * Format: date-time
+             * @description Absent when n8n did not get to it
+             */
+            started_at?: string;
+            /**
+             * @description n8n's word
+             * @enum {string}
+             */
+            status: "running" | "waiting" | "success" | "error" | "crashed" | "canceled";
+            /** @description Its name when it ran */
+            workflow: string;
+            workflow_id: string;
+        };
+        ExecutionCounts: {
+            /** Format: int64 */
+            canceled: number;
+            /** Format: int64 */
+            crashed: number;
+            /** Format: int64 */
+            error: number;
+            /**
+             * Format: int64
+             * @description And waiting
+             */
+            running: number;
+            /** Format: int64 */
+            success: number;
         };
         Explanation: {
             /** @description Plain text in English, several lines: what was seen, what the policy says to it, what was decided and why */
@@ -1680,6 +1817,23 @@ export interface components {
             /** @example llama3.1:8b */
             name: string;
         };
+        ModelChoice: {
+            /** @description This machine has the memory and the room for it */
+            fits: boolean;
+            installed: boolean;
+            /**
+             * Format: int64
+             * @description While it is loaded, about
+             */
+            memory_bytes: number;
+            /** @example llama3.2:3b */
+            name: string;
+            /**
+             * Format: int64
+             * @description To fetch
+             */
+            size_bytes: number;
+        };
         ModelInputBody: {
             /** @enum {string} */
             kind: "chat" | "embedding";
@@ -1926,6 +2080,31 @@ export interface components {
             recovery_codes: string[] | null;
             /** Format: date-time */
             timestamp: string;
+        };
+        Report: {
+            /**
+             * Format: int64
+             * @description Runs of bootstrap on this machine, this one included
+             */
+            attempts: number;
+            /** Format: double */
+            duration_seconds: number;
+            /** Format: date-time */
+            ended_at?: string;
+            /** @example NVIDIA Jetson AGX Orin Developer Kit, JetPack 6.1 */
+            machine: string;
+            /**
+             * @description doctor changes nothing
+             * @enum {string}
+             */
+            mode: "bootstrap" | "doctor";
+            /** Format: date-time */
+            started_at: string;
+            /** @enum {string} */
+            state: "running" | "ok" | "warning" | "failed";
+            /** @description In the order in which they are taken */
+            steps: components["schemas"]["Step"][] | null;
+            version: string;
         };
         Restarting: {
             /**
@@ -2185,6 +2364,17 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
         };
+        Setup: {
+            /** @description In force; secrets are left out */
+            answers: components["schemas"]["Answers"];
+            choices: components["schemas"]["Choices"];
+            /** @description It was set up once, and there is nothing left that only the owner can do */
+            done: boolean;
+            /** @description Of the newest run of arasul bootstrap; absent before the first */
+            report?: components["schemas"]["Report"];
+            /** Format: date-time */
+            timestamp: string;
+        };
         SetupInputBody: {
             /** @description Answer with a token instead of a cookie */
             bearer?: boolean;
@@ -2195,6 +2385,33 @@ export interface components {
             code: string;
             /** @description The new one; see password-requirements */
             password: string;
+        };
+        Step: {
+            /** @description What was found or done, in words */
+            detail?: string;
+            /**
+             * Format: int64
+             * @description Of a long step, in bytes
+             */
+            done?: number;
+            /** Format: double */
+            duration_seconds: number;
+            error?: string;
+            /** @example models */
+            id: string;
+            /** @description Steps that have to be well before this one is tried */
+            needs?: string[] | null;
+            /**
+             * @description ok: nothing was to do; changed: something was done; skipped: a step that it needs failed, or it does not apply
+             * @enum {string}
+             */
+            state: "pending" | "running" | "ok" | "changed" | "warning" | "failed" | "skipped";
+            /** @description How to recover: what to do, and the command for it */
+            suggestion?: string;
+            /** @example Models */
+            title: string;
+            /** Format: int64 */
+            total?: number;
         };
         SystemHealth: {
             components: components["schemas"]["SystemHealthComponentsStruct"];
@@ -2253,6 +2470,19 @@ export interface components {
             /** @description One for each text, in order */
             embeddings: (number[] | null)[] | null;
             model: string;
+            /** Format: date-time */
+            timestamp: string;
+        };
+        WorkflowActivity: {
+            /** @description Of the last 24 hours */
+            counts: components["schemas"]["ExecutionCounts"];
+            /** @description Those that became known last first */
+            executions: components["schemas"]["Execution"][] | null;
+            /**
+             * Format: int64
+             * @description Value of before for the next page; absent on the last
+             */
+            next?: number;
             /** Format: date-time */
             timestamp: string;
         };
@@ -7896,6 +8126,509 @@ export interface operations {
             };
         };
     };
+    "setup-status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How far the appliance has come on its way to being ready */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "answers": {
+                     *         "embedding_model": "nomic-embed-text",
+                     *         "interface": "eth0",
+                     *         "llm_model": "llama3.2:3b",
+                     *         "name": "arasul"
+                     *       },
+                     *       "choices": {
+                     *         "embedding_models": [
+                     *           {
+                     *             "fits": false,
+                     *             "installed": false,
+                     *             "memory_bytes": 0,
+                     *             "name": "llama3.2:3b",
+                     *             "size_bytes": 0
+                     *           }
+                     *         ],
+                     *         "interfaces": [
+                     *           {
+                     *             "addresses": [
+                     *               "192.168.1.20/24"
+                     *             ],
+                     *             "name": "eth0",
+                     *             "up": false
+                     *           }
+                     *         ],
+                     *         "llm_models": [
+                     *           {
+                     *             "fits": false,
+                     *             "installed": false,
+                     *             "memory_bytes": 0,
+                     *             "name": "llama3.2:3b",
+                     *             "size_bytes": 0
+                     *           }
+                     *         ]
+                     *       },
+                     *       "done": false,
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Setup"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "setup-answer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Answers"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "answers": {
+                     *         "embedding_model": "nomic-embed-text",
+                     *         "interface": "eth0",
+                     *         "llm_model": "llama3.2:3b",
+                     *         "name": "arasul"
+                     *       },
+                     *       "choices": {
+                     *         "embedding_models": [
+                     *           {
+                     *             "fits": false,
+                     *             "installed": false,
+                     *             "memory_bytes": 0,
+                     *             "name": "llama3.2:3b",
+                     *             "size_bytes": 0
+                     *           }
+                     *         ],
+                     *         "interfaces": [
+                     *           {
+                     *             "addresses": [
+                     *               "192.168.1.20/24"
+                     *             ],
+                     *             "name": "eth0",
+                     *             "up": false
+                     *           }
+                     *         ],
+                     *         "llm_models": [
+                     *           {
+                     *             "fits": false,
+                     *             "installed": false,
+                     *             "memory_bytes": 0,
+                     *             "name": "llama3.2:3b",
+                     *             "size_bytes": 0
+                     *           }
+                     *         ]
+                     *       },
+                     *       "done": false,
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Setup"];
+                };
+            };
+            /** @description The body is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, or not any more */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "setup-bootstrap": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "answers": {
+                     *         "embedding_model": "nomic-embed-text",
+                     *         "interface": "eth0",
+                     *         "llm_model": "llama3.2:3b",
+                     *         "name": "arasul"
+                     *       },
+                     *       "choices": {
+                     *         "embedding_models": [
+                     *           {
+                     *             "fits": false,
+                     *             "installed": false,
+                     *             "memory_bytes": 0,
+                     *             "name": "llama3.2:3b",
+                     *             "size_bytes": 0
+                     *           }
+                     *         ],
+                     *         "interfaces": [
+                     *           {
+                     *             "addresses": [
+                     *               "192.168.1.20/24"
+                     *             ],
+                     *             "name": "eth0",
+                     *             "up": false
+                     *           }
+                     *         ],
+                     *         "llm_models": [
+                     *           {
+                     *             "fits": false,
+                     *             "installed": false,
+                     *             "memory_bytes": 0,
+                     *             "name": "llama3.2:3b",
+                     *             "size_bytes": 0
+                     *           }
+                     *         ]
+                     *       },
+                     *       "done": false,
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Setup"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, or not any more */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "system-health": {
         parameters: {
             query?: never;
@@ -8227,6 +8960,135 @@ export interface operations {
                      *       "status": 429,
                      *       "timestamp": "2026-03-01T10:00:00Z",
                      *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "workflow-activity": {
+        parameters: {
+            query?: {
+                /** @description Only runs in this state */
+                status?: "running" | "waiting" | "success" | "error" | "crashed" | "canceled";
+                /** @description Only runs of the workflow of this id */
+                workflow?: string;
+                /** @description Only runs before the one of this number; next of the page before asks for the one after it */
+                before?: number;
+                /** @description Runs per page */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Which workflows ran, and how */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "counts": {
+                     *         "canceled": 0,
+                     *         "crashed": 0,
+                     *         "error": 0,
+                     *         "running": 0,
+                     *         "success": 0
+                     *       },
+                     *       "executions": [
+                     *         {
+                     *           "id": "text",
+                     *           "mode": "webhook",
+                     *           "number": 0,
+                     *           "source": "hook",
+                     *           "status": "running",
+                     *           "workflow": "text",
+                     *           "workflow_id": "text"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WorkflowActivity"];
+                };
+            };
+            /** @description This needs a login, or the session is over */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What was sent is not what is described here */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What this needs cannot be reached right now; the detail says what that is */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
