@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -156,9 +157,37 @@ func (a Apps) app(id, title, unit, image string, here bool, needs ...string) Ste
 		},
 		Fix: func(ctx context.Context, say Progress) error {
 			say("starting "+unit, 0, 0)
-			return Advise(a.Units.Start(ctx, unit), "journalctl -u "+unit+" -n 50 says why it does not run")
+			if err := a.Units.Start(ctx, unit); err != nil {
+				return Advise(err, "journalctl -u "+unit+" -n 50 says why it does not run")
+			}
+			return a.awake(ctx, id)
 		},
 	}
+}
+
+// awake waits until the gateway has seen an engine that was started: its models are
+// asked for next.
+func (a Apps) awake(ctx context.Context, engine string) error {
+	if engine != "llm" && engine != "embeddings" {
+		return nil
+	}
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for range 60 {
+		var s api.AI
+		if a.AI.Call(ctx, http.MethodGet, "/status", nil, &s) == nil {
+			back := map[string][]api.BackEnd{"llm": s.LLM.BackEnds, "embeddings": s.Embeddings.BackEnds}[engine]
+			if slices.ContainsFunc(back, func(b api.BackEnd) bool { return b.Status == api.Up || b.Status == api.Degraded }) {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return errors.New("it was started, and does not answer")
 }
 
 func (a Apps) buckets() Step {
