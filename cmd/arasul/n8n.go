@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/n8n"
 	"github.com/arasul/arasul/pkg/postgres"
@@ -30,6 +32,11 @@ type workflows struct{}
 func (workflows) Provision(ctx context.Context, cfg *config.Config) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, n8nStarts)
 	defer cancel()
+	unlock, err := oneAtATime("n8n")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	password, err := credential("n8n-owner-password")
 	if err != nil {
 		return nil, err
@@ -73,4 +80,18 @@ func credential(name string) (string, error) {
 		return "", fmt.Errorf("reading the secret %s: %w (systemctl start arasul-secrets)", name, err)
 	}
 	return string(text), nil
+}
+
+// oneAtATime waits until nobody else provisions the same: a unit and somebody in a
+// terminal would both find that something is missing, and make it twice.
+func oneAtATime(what string) (unlock func(), err error) {
+	f, err := os.OpenFile("/run/arasul/provision-"+what+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("taking the lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("taking the lock: %w", err)
+	}
+	return func() { _ = f.Close() }, nil
 }

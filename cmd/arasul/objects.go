@@ -34,6 +34,11 @@ func (objectStore) client(cfg *config.Config) (*objects.Client, error) {
 func (s objectStore) Provision(ctx context.Context, cfg *config.Config) (did, notes []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeStarts)
 	defer cancel()
+	unlock, err := oneAtATime("objects")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
 	c, err := s.client(cfg)
 	if err != nil {
 		return nil, nil, err

@@ -101,7 +101,14 @@ func (d *Dashboard) FollowHealerStatus(ctx context.Context, healer Healer) error
 
 // chores are units that run when there is something to do, and are gone after
 // it. What came of them is in the incident, or the terminal, that asked for them.
-var chores = []string{"arasul-cleanup.service", "arasul-prune.service", "arasul-reserve.service", "arasul-setup-code.service", "arasul-vacuum.service"}
+var chores = []string{
+	"arasul-bootstrap.service", "arasul-cdi.service", "arasul-cleanup.service", "arasul-prune.service", "arasul-reserve.service",
+	"arasul-setup-code.service", "arasul-setup.service", "arasul-vacuum.service",
+}
+
+// applications are shown also while they have nothing to run: what is missing is
+// what the owner wants to know.
+var applications = []string{"arasul-minio.service", "arasul-llm.service", "arasul-embeddings.service", "arasul-n8n.service"}
 
 // FollowUnits watches our units until ctx ends and shows them in the order of
 // their names. Instances of a template, such as one USB stick, are no services,
@@ -112,7 +119,7 @@ func (d *Dashboard) FollowUnits(ctx context.Context, units Units) error {
 		for _, u := range seen {
 			switch {
 			case strings.Contains(u.Name, "@"), slices.Contains(chores, u.Name):
-			case u.ActiveState == "inactive" && u.Result == "exec-condition":
+			case u.ActiveState == "inactive" && u.Result == "exec-condition" && !slices.Contains(applications, u.Name):
 				delete(services, u.Name)
 			default:
 				services[u.Name] = heal.Service(u)

@@ -26,6 +26,8 @@ func Judge(u api.Unit) (api.Status, string) {
 		return api.Degraded, "stopping"
 	case u.Job != 0:
 		return api.Degraded, "waiting to be started"
+	case u.Result == skipped:
+		return api.Unknown, "it has nothing to run yet"
 	case u.OneShot && u.Result == "success":
 		return api.Up, ""
 	default:
@@ -79,9 +81,15 @@ func moving(u api.Unit) bool {
 	}
 }
 
+// skipped is systemd's result for a unit whose ExecCondition= was not met: it is not
+// meant to run now, which is no fault.
+const skipped = "exec-condition"
+
 // failing reports whether u shows the end of a run that nobody asked for.
 func failing(u api.Unit) bool {
 	switch {
+	case u.Result == skipped:
+		return false
 	case u.ActiveState == "failed", autoRestart(u):
 		return true
 	default: // on its way down, and systemd knows already that it is no orderly stop

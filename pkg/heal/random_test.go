@@ -19,7 +19,7 @@ import (
 // ends once all is well, and the same stream gives the same commands.
 func TestReduceKeepsItsPromisesUnderRandomObservations(t *testing.T) {
 	seen := map[string]bool{}
-	for seed := range uint64(8) {
+	for seed := range uint64(16) {
 		first := newRandom(t, seed).play()
 		for _, c := range first {
 			seen[c.Action] = true

@@ -27,6 +27,7 @@ var daemons = []string{
 	"arasul-mdns.service",
 	"arasul-gpu.service",
 	"arasul-logs.service",
+	"arasul-ai.service",
 	"arasul-healer.service",
 }
 
