@@ -84,7 +84,7 @@ func (c *Client) Wait(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		_, err := c.List(ctx)
+		_, err := c.list(ctx)
 		if err == nil || denied(err) {
 			return explain(err)
 		}
@@ -118,6 +118,11 @@ func explain(err error) error {
 
 // List returns the names of all buckets.
 func (c *Client) List(ctx context.Context) ([]string, error) {
+	names, err := c.list(ctx)
+	return names, explain(err)
+}
+
+func (c *Client) list(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
 	all, err := c.s3.ListBuckets(ctx)
@@ -151,7 +156,7 @@ func (c *Client) Bring(ctx context.Context, p Provision) (did, notes []string, e
 	}
 	there, err := c.List(ctx)
 	if err != nil {
-		return nil, nil, explain(err)
+		return nil, nil, err
 	}
 	for _, name := range Buckets {
 		if slices.Contains(there, name) {
