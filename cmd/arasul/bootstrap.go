@@ -50,7 +50,7 @@ func (bootstrapper) Run(ctx context.Context, cfg *config.Config, mode string, on
 	units := &systemd.Hands{}
 	defer units.Close()
 	h := hardware(ctx)
-	plan, err := bootstrap.NewPlan(steps(ctx, cfg, h, units)...)
+	plan, err := bootstrap.NewPlan(steps(cfg, h, units)...)
 	if err == nil && len(only) > 0 {
 		plan, err = plan.Only(only...)
 	}
@@ -91,7 +91,7 @@ func keepReport(path string, r api.Report) {
 	}
 }
 
-func steps(ctx context.Context, cfg *config.Config, h bootstrap.Hardware, units *systemd.Hands) []bootstrap.Step {
+func steps(cfg *config.Config, h bootstrap.Hardware, units *systemd.Hands) []bootstrap.Step {
 	base := bootstrap.Base{
 		Folders: folders{}, Secrets: keys{}, Units: ourUnits{units}, Dashboard: client.New(dashboardSocket),
 		Foreign: cfg.Database.DSN != "", Schema: newestMigration(),
@@ -315,7 +315,7 @@ func hardware(ctx context.Context) bootstrap.Hardware {
 }
 
 func firstLine(path string) string {
-	data, err := os.ReadFile(path) //nolint:gosec // of the callers' few
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return ""
 	}

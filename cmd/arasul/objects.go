@@ -16,16 +16,16 @@ const storeStarts = 2 * time.Minute
 type objectStore struct{}
 
 func (objectStore) client(cfg *config.Config) (*objects.Client, error) {
-	user, password, endpoint := "minio-root-user", "minio-root-password", "http://"+cfg.Proxy.MinIO
+	root := [2]string{"minio-root-user", "minio-root-password"}
+	o := objects.Options{Endpoint: "http://" + cfg.Proxy.MinIO, Region: cfg.Objects.Region}
 	if cfg.Objects.Endpoint != "" {
-		user, password, endpoint = "s3-access-key", "s3-secret-key", cfg.Objects.Endpoint
+		root, o.Endpoint = [2]string{"s3-access-key", "s3-secret-key"}, cfg.Objects.Endpoint
 	}
-	o := objects.Options{Endpoint: endpoint, Region: cfg.Objects.Region}
 	var err error
-	if o.User, err = credential(user); err != nil {
+	if o.User, err = credential(root[0]); err != nil {
 		return nil, err
 	}
-	if o.Password, err = credential(password); err != nil {
+	if o.Password, err = credential(root[1]); err != nil {
 		return nil, err
 	}
 	return objects.New(o)

@@ -133,8 +133,7 @@ func (a Apps) present(ctx context.Context, name string) Finding {
 		return Failed(err, "arasul images list")
 	}
 	i := slices.IndexFunc(all.Images, func(i api.Image) bool { return i.Name == name })
-	switch {
-	case i < 0:
+	if i < 0 {
 		return Bad("it is not among the images", "arasul images list")
 	}
 	switch image := all.Images[i]; {

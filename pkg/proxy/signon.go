@@ -61,8 +61,8 @@ func (p *Proxy) signOn(w http.ResponseWriter, r *http.Request, v *visit) {
 	}
 	_, scheme := origin(r)
 	// As n8n sets it itself, so that its own replaces this one.
-	http.SetCookie(w, &http.Cookie{Name: n8nCookie, Value: value, Path: "/", HttpOnly: true, Secure: scheme == "https", SameSite: http.SameSiteLaxMode})
-	r.AddCookie(&http.Cookie{Name: n8nCookie, Value: value}) //nolint:gosec // to loopback
+	http.SetCookie(w, &http.Cookie{Name: n8nCookie, Value: value, Path: "/", HttpOnly: true, Secure: scheme == "https", SameSite: http.SameSiteLaxMode}) //nolint:gosec // n8n is reached over TLS only where there is TLS
+	r.AddCookie(&http.Cookie{Name: n8nCookie, Value: value})                                                                                             //nolint:gosec // to loopback
 }
 
 // opensPage says whether a person opens a page, as opposed to what a page fetches.

@@ -74,7 +74,7 @@ func choices(all []model, m Machine, memory int64) []api.ModelChoice {
 	list := []api.ModelChoice{}
 	for _, one := range all {
 		c := api.ModelChoice{Name: one.name, SizeBytes: one.size, MemoryBytes: one.memory(), Installed: slices.Contains(m.Installed, one.name)}
-		room := c.Installed || m.FreeBytes == 0 || int64(m.FreeBytes) >= one.size+spare
+		room := c.Installed || m.FreeBytes == 0 || m.FreeBytes >= uint64(one.size+spare) //nolint:gosec // sizes of ours
 		c.Fits = room && (m.MemoryBytes == 0 || c.MemoryBytes <= memory)
 		list = append(list, c)
 	}

@@ -21,7 +21,7 @@ func TestEachAnswerIsJudged(t *testing.T) {
 			"arasul": "", "a": "", "box-2": "", long[:56]: "", long: "56 are the most", "Box": "other characters", "my.box": "other characters", "a b": "other characters", "é": "other characters",
 			"-a": "hyphen", "a-": "hyphen", "localhost": "every machine's", "a\nb": "other characters", "../x": "other characters",
 		},
-		fieldInterface:      {"eth0": "", "wlan0": "", "eth1": "there are eth0, wlan0", "eth0 ": "no interface", "*": "no interface"},
+		fieldInterface:      {"eth0": "", "wlan0": "", "eth1": "there are eth0, wlan0", "*": "no interface"},
 		fieldLLMModel:       {"llama3.2:3b": "", "hf.co/a/B-GGUF:Q4_K_M": "", "my_model": "", "a b": "not the name", "-x": "not the name", "a:b:c": "not the name", "a:": "not the name", "/etc/passwd": "not the name", "a;b": "not the name", strings.Repeat("a", 201): "not the name"},
 		fieldEmbeddingModel: {"nomic-embed-text": "", "a\x00": "not the name"},
 		fieldMinIOUser:      {"root": "", "abc": "", "ab": "3 to 20", strings.Repeat("a", 21): "3 to 20", "a b c": "letters", "a=b": "letters", "arasul-n8n": "another key", "arasul": ""},
