@@ -21,6 +21,7 @@
 //	           jetson       the GPU of a Jetson, in sysfs
 //	           journal      the systemd journal: read and followed
 //	           kernel       the kernel's log and its alarms
+//	           load         much at once, measured
 //	           mdns         avahi, or zeroconf without it
 //	           models       the folder of an Ollama's models: brought, and read whole
 //	           modelserver  a server of models: asked, and passed on to

@@ -23,7 +23,7 @@ var layers = []struct {
 	may      []string
 }{
 	{"words", []string{"api", "atomicfile", "config", "spool", "stream", "version"}, nil},
-	{"edges", []string{"acme", "bus", "client", "daemon", "disk", "host", "issue", "jetson", "journal", "kernel", "mdns", "models", "modelserver", "n8n", "nvml", "objects", "ollama", "podman", "probe", "secrets", "support", "systemd", "usb"}, []string{"words"}},
+	{"edges", []string{"acme", "bus", "client", "daemon", "disk", "host", "issue", "jetson", "journal", "kernel", "load", "mdns", "models", "modelserver", "n8n", "nvml", "objects", "ollama", "podman", "probe", "secrets", "support", "systemd", "usb"}, []string{"words"}},
 	{"decisions", []string{"auth", "bootstrap", "certs", "container", "gpu", "heal", "inference", "logs", "metrics", "proxy", "setup"}, []string{"words"}},
 	{"surfaces", []string{"cli", "dashboard", "postgres"}, []string{"words", "decisions"}},
 }

@@ -37,5 +37,6 @@ func commandLine(args []string) int {
 		Bootstrap:  bootstrapper{},
 		Setup:      ownerSetup{},
 		Support:    supporter{},
+		Load:       loader{},
 	}, args)
 }

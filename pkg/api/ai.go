@@ -81,3 +81,15 @@ type ModelCheck struct {
 	Error    string `json:"error,omitempty" doc:"What is damaged; absent when it is whole"`
 	Restored bool   `json:"restored" doc:"It was damaged, and is whole again"`
 }
+
+// LoadResult is how one kind of request did under load.
+type LoadResult struct {
+	What      string  `json:"what" enum:"llm,embeddings,workflows,page"`
+	Requests  int     `json:"requests"`
+	Failures  int     `json:"failures"`
+	LastError string  `json:"last_error,omitempty"`
+	PerSecond float64 `json:"per_second"`
+	P50       float64 `json:"p50_seconds"`
+	P95       float64 `json:"p95_seconds"`
+	Max       float64 `json:"max_seconds"`
+}

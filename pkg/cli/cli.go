@@ -73,6 +73,7 @@ type Env struct {
 	Bootstrap      Bootstrap
 	Setup          Setup
 	Support        Support
+	Load           Load
 }
 
 // commands is the whole command line, as kong reads it.
@@ -132,6 +133,7 @@ type commands struct {
 		Check     objectsCheckCmd     `cmd:"" help:"Write a test object, read it back and compare. Needs root."`
 		Provision objectsProvisionCmd `cmd:"" help:"Make the buckets and accounts that are missing. arasul-buckets.service does so by itself."`
 	} `cmd:"" help:"Prepare and check the object store."`
+	Loadtest  loadtestCmd `cmd:"" help:"Ask the applications for much at once, and measure. Needs root."`
 	Container struct {
 		Ready containerReadyCmd `cmd:"" help:"Exits with 1 when the image of an application is missing."`
 		Run   containerRunCmd   `cmd:"" help:"Become podman, and run an application."`

@@ -472,33 +472,24 @@ func modelRestored(t *testing.T, b *bed) {
 // manyAtOnce is OPS-1: thirty prompts and fifty embeddings at once, twenty runs of a
 // workflow a second, and the page in between.
 func manyAtOnce(t *testing.T, b *bed) {
-	script := `
-now() { date +%s%N; }
-end=$(( $(date +%s) + 15 ))
-for n in $(seq 30); do (while [ $(date +%s) -lt $end ]; do curl --silent --fail --max-time 60 --output /dev/null -H 'Arasul-Client: c'$n -d '{"model":"tiny-chat","stream":false,"messages":[{"role":"user","content":"x"}]}' http://127.0.0.1:11440/api/chat && echo llm ok || echo llm bad; done) & done
-for n in $(seq 50); do (while [ $(date +%s) -lt $end ]; do curl --silent --fail --max-time 60 --output /dev/null -H 'Arasul-Client: e'$n -d '{"input":"some text"}' http://127.0.0.1:11440/api/embed && echo embed ok || echo embed bad; done) & done
-(while [ $(date +%s) -lt $end ]; do for n in $(seq 20); do curl --silent --fail --max-time 60 --output /dev/null http://127.0.0.1:5678/webhook/arasul-self-test && echo flow ok || echo flow bad & done; sleep 1; done; wait) &
-(while [ $(date +%s) -lt $end ]; do curl --silent --output /dev/null --write-out 'status %{time_total}\n' --unix-socket /run/arasul/dashboard.sock http://localhost/api/system/status; sleep 0.2; done) &
-wait`
-	out := b.inUnit(script)
-	count := map[string]int{}
-	var took []float64
-	for line := range strings.Lines(out) {
-		line = strings.TrimSpace(line)
-		var seconds float64
-		if n, _ := fmt.Sscanf(line, "status %f", &seconds); n == 1 {
-			took = append(took, seconds)
-			continue
+	out := b.run("arasul", "loadtest", "--for", "20s", "--json")
+	var answer struct {
+		Results []struct {
+			What      string
+			Requests  int
+			Failures  int
+			LastError string  `json:"last_error"`
+			P95       float64 `json:"p95_seconds"`
 		}
-		count[line]++
 	}
-	slices.Sort(took)
-	if len(took) < 10 || count["llm ok"] == 0 || count["embed ok"] == 0 || count["flow ok"] == 0 {
-		t.Fatalf("got %v, %d looks", count, len(took))
+	if err := json.Unmarshal([]byte(out), &answer); err != nil || len(answer.Results) != 4 {
+		t.Fatalf("%v: %s", err, out)
 	}
-	t.Logf("figure: 30 clients of the LLM, 50 of embeddings, 20 workflows a second for 15 s: %v; /api/system/status p95 %.0f ms of %d", count, took[len(took)*95/100]*1000, len(took))
-	if bad := count["llm bad"] + count["embed bad"] + count["flow bad"]; bad > 0 {
-		t.Errorf("%d requests failed", bad)
+	for _, r := range answer.Results {
+		t.Logf("figure: 30 clients of the LLM, 50 of embeddings, 20 workflows a second, for 20 s: %s: %d requests, %d failed, p95 %.0f ms", r.What, r.Requests, r.Failures, r.P95*1000)
+		if r.Failures > 0 {
+			t.Errorf("%s: %d failed: %s", r.What, r.Failures, r.LastError)
+		}
 	}
 	for _, unit := range append(slices.Clone(appUnits), "arasul-ai.service", "arasul-dashboard.service") {
 		if state := b.property(unit, "ActiveState"); state != "active" {
