@@ -2,6 +2,7 @@
 // audit, logs and certificates, as the real ones answer. Passwords are compared
 // in the clear and codes do not depend on the time; nothing here is a model.
 
+import { answerApps, appsWorld } from "./apps.mjs";
 import { randomUUID } from "node:crypto";
 
 const iso = (ms) => new Date(ms).toISOString();
@@ -38,6 +39,7 @@ export function adminWorld() {
       open("s-script", "fd12:3456:789a::5", "curl/8.14.1", "bearer", 2 * 60_000),
     ]),
     audit: auditOf(now),
+    apps: appsWorld(now),
     logs: logsOf(now),
     followers: new Set(),
     certificates: {
@@ -165,10 +167,12 @@ export function answerAdmin(a, req, url, body) {
       a.failures = 0;
       return signIn();
   }
-  const admins = /^\/api\/(auth|audit|logs|certificates|services\/[^/]+\/restart)/;
+  const admins = /^\/api\/(auth|audit|logs|certificates|llm|workflows|setup|images|services\/ai|services\/[^/]+\/restart)/;
   if (!admins.test(path)) return !mine && !a.statusOpen ? problem(401, "unauthenticated", "Please sign in.") : undefined;
   if (!mine) return problem(401, "unauthenticated", "Please sign in.");
   mine.last_used_at = iso(Date.now());
+  const app = answerApps(a.apps, route, url, body);
+  if (app) return app;
 
   switch (route) {
     case "POST /api/auth/logout":

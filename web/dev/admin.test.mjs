@@ -58,6 +58,17 @@ const looks = [
   ["logs", "logs", true, () => {}],
   ["no logs", "logs", true, (w) => (w.admin.logs = [])],
   ["audit", "audit", true, () => {}],
+  ["chat", "chat", true, () => {}, async (page) => {
+    await page.locator("textarea").fill("Hello");
+    await page.keyboard.press("Enter");
+    await page.getByText("You said: Hello").waitFor();
+  }],
+  ["models", "ai", true, () => {}],
+  ["no models", "ai", true, (w) => Object.assign(w.admin.apps, { models: [], tasks: [], images: [] })],
+  ["workflows", "workflows", true, () => {}],
+  ["no workflows", "workflows", true, (w) => (w.admin.apps.runs = [])],
+  ["set-up", "setup", true, () => {}],
+  ["set-up before it ran", "setup", true, (w) => delete w.admin.apps.setup.report],
   ["no audit", "audit", true, (w) => (w.admin.audit = [])],
   ["sign in first", "audit", false, () => {}],
   ["audit failed", "audit", true, () => {}, async (page, w) => {
@@ -300,10 +311,62 @@ test("the menu opens, closes and leads on by keyboard, and Back comes back", () 
     await page.keyboard.press("Escape");
     assert.equal(await menu.getAttribute("aria-expanded"), "false");
     assert.equal(await menu.evaluate((e) => e === document.activeElement), true);
-    for (const key of ["Enter", "Tab", "Tab", "Tab", "Enter"]) await page.keyboard.press(key);
+    for (const key of ["Enter", ...Array(7).fill("Tab"), "Enter"]) await page.keyboard.press(key);
     await page.locator(".lines").waitFor();
     assert.equal(await page.title(), "Logs – Arasul");
     assert.equal(await page.evaluate(() => document.activeElement.id), "content");
     await page.goBack();
     await page.getByText("Everything is running").first().waitFor();
+  }));
+
+test("an answer comes in pieces, can be stopped, and what failed is told", () =>
+  visit("chat", () => {}, { admin: true }, async (page, s, w) => {
+    await page.getByLabel("Your message").fill("one");
+    await page.keyboard.press("Enter");
+    await page.getByText("You said: one").waitFor();
+    await page.getByText(/tokens per second/).waitFor();
+    w.admin.apps.chatDown = true;
+    await page.getByLabel("Your message").fill("two");
+    await page.getByRole("button", { name: "Send" }).click();
+    await page.getByRole("alert").getByText("no server of models answers").waitFor();
+    await page.getByRole("button", { name: "New conversation" }).click();
+    await page.getByText("Write something to begin.").waitFor();
+  }));
+
+test("a model is fetched, cancelled and removed", () =>
+  visit("ai", () => {}, { admin: true }, async (page, s, w) => {
+    page.on("dialog", (d) => d.accept());
+    await page.getByLabel("Name of the model").fill("phi4:14b");
+    await page.getByRole("button", { name: "Fetch" }).click();
+    await page.getByText("Fetching phi4:14b").waitFor();
+    await page.locator("li", { hasText: "gemma3:12b" }).getByRole("button", { name: "Cancel" }).click();
+    await page.locator("li", { hasText: "gemma3:12b" }).getByText("cancelled").waitFor();
+    await page.getByRole("button", { name: "Remove llama3.1:8b" }).click();
+    await page.getByRole("button", { name: "Remove llama3.1:8b" }).waitFor({ state: "detached" });
+    assert.equal(w.admin.apps.models.length, 2);
+  }));
+
+test("runs of workflows are filtered", () =>
+  visit("workflows", () => {}, { admin: true }, async (page) => {
+    await page.getByText("Daily summary").waitFor();
+    await page.getByLabel("State").selectOption("success");
+    await page.getByText("Daily summary").waitFor({ state: "detached" });
+    await page.getByLabel("State").selectOption("canceled");
+    await page.getByText("None with this state.").waitFor();
+  }));
+
+// Proves BOOT-4: the owner who never opens a terminal answers on the page, and sees
+// how far the appliance comes.
+test("the owner answers on the page and sees what comes of it", () =>
+  visit("setup", () => {}, { admin: true }, async (page, s, w) => {
+    await page.getByText("Image of the object store").waitFor();
+    await page.getByText("→ sudo arasul images pull minio").waitFor();
+    await page.locator("[name=name]").fill("My Box");
+    await submit(page);
+    await page.getByRole("alert").locator("p").first().waitFor();
+    await page.locator("[name=name]").fill("office");
+    await page.getByRole("checkbox").check();
+    await submit(page);
+    await page.getByText("Taken on. It begins in a moment.").waitFor();
+    assert.deepEqual(w.admin.apps.setup.answers, { name: "office", llm_model: "llama3.1:8b", embedding_model: "nomic-embed-text", n8n_licence: true });
   }));
