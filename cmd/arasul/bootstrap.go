@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -195,6 +196,7 @@ func (folders) Wrong() (problems []string, err error) {
 			problems = append(problems, path+" cannot be written to")
 		}
 	}
+	slices.Sort(problems)
 	return problems, nil
 }
 
