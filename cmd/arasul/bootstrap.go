@@ -2,17 +2,16 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -50,7 +49,7 @@ func (bootstrapper) Run(ctx context.Context, cfg *config.Config, mode string, on
 	units := &systemd.Hands{}
 	defer units.Close()
 	h := hardware(ctx)
-	plan, err := bootstrap.NewPlan(steps(cfg, h, units)...)
+	plan, err := bootstrap.NewPlan(steps(ctx, cfg, h, units)...)
 	if err == nil && len(only) > 0 {
 		plan, err = plan.Only(only...)
 	}
@@ -59,6 +58,11 @@ func (bootstrapper) Run(ctx context.Context, cfg *config.Config, mode string, on
 	}
 	o := bootstrap.Options{Mode: mode, Version: version.Version, Machine: h.Words(), Tell: tell}
 	if mode == bootstrap.ModeBootstrap {
+		turn, err := takeTurn(reportFile + ".lock")
+		if err != nil {
+			return api.Report{}, err
+		}
+		defer turn.Close()
 		o.Attempts = attempts() + 1
 		o.Tell = func(r api.Report) {
 			keepReport(reportFile, r)
@@ -71,6 +75,23 @@ func (bootstrapper) Run(ctx context.Context, cfg *config.Config, mode string, on
 		keepReport(lastReport, report)
 	}
 	return report, nil
+}
+
+// takeTurn keeps two from mending at once, the page's and the terminal's. The turn
+// ends with the file, and so with the process.
+func takeTurn(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // for all to read
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, errors.New("arasul bootstrap runs already, from the page or in another terminal: journalctl -u arasul-bootstrap -f, or wait for it")
+	}
+	return f, nil
 }
 
 // attempts is how often bootstrap ran before.
@@ -91,29 +112,29 @@ func keepReport(path string, r api.Report) {
 	}
 }
 
-func steps(cfg *config.Config, h bootstrap.Hardware, units *systemd.Hands) []bootstrap.Step {
+func steps(ctx context.Context, cfg *config.Config, h bootstrap.Hardware, units *systemd.Hands) []bootstrap.Step {
 	base := bootstrap.Base{
 		Folders: folders{}, Secrets: keys{}, Units: ourUnits{units}, Dashboard: client.New(dashboardSocket),
 		Foreign: cfg.Database.DSN != "", Schema: newestMigration(),
 	}
-	apps := applications(cfg, h, units)
+	apps := applications(ctx, cfg, h, units)
 	all := bootstrap.HardwareSteps(h)
 	all = append(all, bootstrap.SystemSteps(system, install)...)
 	all = append(all, base.Steps()...)
 	all = append(all, apps.Steps()...)
-	all = append(all, base.SmokeSteps(page, func(ctx context.Context) (s api.HealerStatus, err error) {
+	all = append(all, base.SmokeSteps(openPage, func(ctx context.Context) (s api.HealerStatus, err error) {
 		err = client.New(healerSocket).GetJSON(ctx, "/status", &s)
 		return s, err
 	})...)
 	return append(all, apps.SmokeSteps()...)
 }
 
-func applications(cfg *config.Config, h bootstrap.Hardware, units *systemd.Hands) bootstrap.Apps {
+func applications(ctx context.Context, cfg *config.Config, h bootstrap.Hardware, units *systemd.Hands) bootstrap.Apps {
 	choices := setup.Choices(setup.Machine{MemoryBytes: h.MemoryBytes, FreeBytes: h.DiskFreeBytes})
 	gpu := len(h.GPUs) > 0
 	return bootstrap.Apps{
 		Units: ourUnits{units}, Images: imageSteps{cfg}, Storage: storageSteps{cfg}, Workflows: workflowSteps{cfg}, AI: client.New(aiSocket),
-		GPU:     gpuSteps(h, units),
+		GPU:     gpuSteps(ctx, h, units),
 		Licence: cfg.Images.N8NLicence || chosenAlready("N8N"), StorageHere: cfg.Objects.Endpoint == "",
 		LLMOnly: len(cfg.LLM.BackEnds) == 0, EmbeddingsOnly: len(cfg.Embeddings.BackEnds) == 0,
 		LLMModel:        bootstrap.Model{Name: cfg.LLM.Model, Suggest: setup.Suggest(choices.LLMModels, gpu)},
@@ -175,6 +196,7 @@ func (folders) Wrong() (problems []string, err error) {
 			problems = append(problems, path+" cannot be written to")
 		}
 	}
+	slices.Sort(problems)
 	return problems, nil
 }
 
@@ -215,24 +237,6 @@ func (l lineWriter) Write(p []byte) (int, error) {
 
 func install(ctx context.Context, name string, say bootstrap.Progress) error {
 	return bootstrap.Advise(run(ctx, say, "apt-get", "install", "--yes", "--no-install-recommends", name), "apt update && apt install "+name+", where the machine has internet or a mirror")
-}
-
-// page opens what a browser would.
-func page(ctx context.Context) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1/health", http.NoBody)
-	if err != nil {
-		return err
-	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return fmt.Errorf("the page does not answer: %w", err)
-	}
-	_ = answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("the proxy answers with status %d", answer.StatusCode)
-	}
-	var h struct{}
-	return client.New(dashboardSocket).GetJSON(ctx, "/api/health", &h)
 }
 
 // system is what the system under us is like.
@@ -334,34 +338,6 @@ func osName() string {
 		}
 	}
 	return ""
-}
-
-func gpuSteps(h bootstrap.Hardware, units *systemd.Hands) bootstrap.GPU {
-	return bootstrap.GPU{
-		Present: h.NVIDIA, Modern: true,
-		Toolkit: func() string {
-			out, err := exec.CommandContext(context.Background(), "nvidia-ctk", "--version").Output()
-			if err != nil {
-				return ""
-			}
-			line, _, _ := strings.Cut(string(out), "\n")
-			return cmp.Or(strings.TrimSpace(line), "installed")
-		},
-		Install: install,
-		Spec: func() bool {
-			_, err := os.Stat(cdiFile)
-			return err == nil
-		},
-		Write: func(ctx context.Context) error { return units.Run(ctx, "arasul-cdi.service") },
-		Test: func(ctx context.Context) (string, error) {
-			chosen, err := container.Chosen(container.EnvPath)
-			if err != nil {
-				return "", err
-			}
-			return "seen in a container", run(ctx, nil, podman.Program, "run", "--rm", "--network=none", "--pull=never", "--device="+container.CDIDevice,
-				"--entrypoint=/bin/sh", chosen["LLM"], "-c", "ls /dev/nvidia0 || ls /dev/nvhost-gpu")
-		},
-	}
 }
 
 // The applications, as the steps see them.

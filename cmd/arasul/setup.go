@@ -16,11 +16,13 @@ import (
 
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/atomicfile"
+	"github.com/arasul/arasul/pkg/bootstrap"
 	"github.com/arasul/arasul/pkg/client"
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/secrets"
 	"github.com/arasul/arasul/pkg/setup"
 	"github.com/arasul/arasul/pkg/support"
+	"github.com/arasul/arasul/pkg/version"
 )
 
 // pageAnswers is where the dashboard leaves what the owner has answered on the page.
@@ -141,6 +143,18 @@ func (ownerSetup) FromPage() (a api.Answers, ok bool, err error) {
 		return a, false, fmt.Errorf("reading the page's answers: %w", err)
 	}
 	return a, true, nil
+}
+
+// Refuse leaves a report with the reason where the page looks for one.
+func (ownerSetup) Refuse(why error) {
+	now := time.Now().UTC()
+	keepReport(reportFile, api.Report{
+		Mode: bootstrap.ModeBootstrap, State: bootstrap.StateFailed, Version: version.Version, Started: now, Ended: &now, Attempts: attempts(),
+		Steps: []api.Step{{
+			ID: "answers", Title: "Answers of the page", State: bootstrap.StateFailed, Error: why.Error(),
+			Suggestion: "Answer again; sudo arasul setup says the same in a terminal. journalctl -u arasul-setup -n 20",
+		}},
+	})
 }
 
 // supporter packs what somebody who helps has to see.

@@ -188,6 +188,10 @@ func (s System) clock() Finding {
 		"timedatectl set-ntp true, where the network has a time server; without one: timedatectl set-time 'YYYY-MM-DD HH:MM'")
 }
 
+// takeDoors takes the ports once they are free. A socket cannot be started while
+// its service runs, which it does when it has got the other port.
+const takeDoors = "systemctl stop arasul-proxy.service; systemctl reset-failed 'arasul-proxy*'; systemctl start arasul-proxy.socket arasul-proxy-tls.socket arasul-proxy.service"
+
 func (s System) ports() Finding {
 	if len(s.Ports) == 0 {
 		return OK("ours")
@@ -197,9 +201,9 @@ func (s System) ports() Finding {
 	if p.Holder != "" {
 		by = p.Holder
 	}
-	fix := fmt.Sprintf("ss -ltnp 'sport = :%d' names it; stop it, then: systemctl restart arasul-proxy.socket arasul-proxy-tls.socket", p.Number)
+	fix := fmt.Sprintf("ss -ltnp 'sport = :%d' names it; stop it, then: %s", p.Number, takeDoors)
 	if p.Holder != "" {
-		fix = fmt.Sprintf("systemctl disable --now %s, where its unit is called so; then: systemctl restart arasul-proxy.socket arasul-proxy-tls.socket", p.Holder)
+		fix = fmt.Sprintf("systemctl disable --now %s, where its unit is called so; then: %s", p.Holder, takeDoors)
 	}
 	return Bad(fmt.Sprintf("port %d belongs to %s, so nobody can reach the page there", p.Number, by), fix)
 }

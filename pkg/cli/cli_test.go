@@ -45,6 +45,8 @@ func TestMain(m *testing.M) {
 //	@certs fresh            the signer and its certificates are as in testdata/certs/fresh
 //	@disk full              a clean-up comes to testdata/disk/full.json
 //	@console new            the dashboard answers the console testdata/console/new
+//	@owner                  nothing was set up
+//	@bootstrap half         bootstrap and doctor come to testdata/bootstrap/half
 //	@stdin one line\n       what standard input is
 //	$ arasul status         what is typed, and indented its output,
 //		CRITICAL  box …
@@ -106,6 +108,10 @@ func play(t *testing.T, script string) string {
 			env.Stdin = given(t, strings.NewReplacer(`\n`, "\n", `\r`, "\r").Replace(rest))
 		case "@disk":
 			env.Disk = disk{filepath.Join("testdata/disk", rest+".json")}
+		case "@owner":
+			env.Setup = &owner{}
+		case "@bootstrap":
+			env.Bootstrap = walker{filepath.Join("testdata/bootstrap", rest)}
 		case "@certs":
 			env.Certs = certificates{filepath.Join("testdata/certs", rest)}
 		case "@recording":

@@ -1,10 +1,10 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 
@@ -26,6 +26,8 @@ type Setup interface {
 	// FromPage takes the answers that the page has left, and removes them; ok is
 	// false when there are none.
 	FromPage() (a api.Answers, ok bool, err error)
+	// Refuse tells the page why its answers were not taken.
+	Refuse(why error)
 }
 
 const maxAnswers = 64 << 10
@@ -38,6 +40,8 @@ type setupCmd struct {
 	Embed    string `help:"The embedding model." name:"embedding-model" placeholder:"NAME"`
 	Accept   bool   `help:"The licence of n8n was read and is accepted." name:"accept-n8n-licence"`
 	User     string `help:"Access key of the object store's root." name:"minio-user" placeholder:"KEY"`
+	UserKey  string `help:"A file with its secret key; - is standard input." name:"minio-password-file" placeholder:"FILE"`
+	Password string `help:"A file with the admin's new password; - is standard input." name:"admin-password-file" placeholder:"FILE"`
 	Yes      bool   `help:"Ask nothing: what is not answered stays as it is." short:"y"`
 	DryRun   bool   `help:"Only say what would change."`
 	FromPage bool   `hidden:"" help:"Take the answers that the page has left."`
@@ -48,14 +52,23 @@ func (*setupCmd) Help() string {
 	return `Asks what only the owner can say, and shows for each question what is in force. Run it again at any time. What
 it writes is in /var/lib/arasul/settings.toml; /etc/arasul/arasul.toml stands above that. Then: arasul bootstrap.
 
-The admin's password is not asked for here: the setup code on the page, or arasul user passwd.`
+Passwords are no arguments, where everybody on the machine could read them: they are typed, or lie in a file. The
+admin's goes to the dashboard, which has to run for that, and all sessions end.`
 }
 
 func (s *setupCmd) Run(ctx context.Context, c *commands, env *Env) error {
 	if os.Geteuid() != 0 {
 		return errors.New("only root may do this: try it with sudo")
 	}
-	answers, err := s.answers(ctx, env)
+	err := s.run(ctx, c, env)
+	if s.FromPage && err != nil {
+		env.Setup.Refuse(err)
+	}
+	return err
+}
+
+func (s *setupCmd) run(ctx context.Context, c *commands, env *Env) error {
+	answers, password, err := s.answers(ctx, env)
 	if err != nil {
 		return err
 	}
@@ -78,6 +91,12 @@ func (s *setupCmd) Run(ctx context.Context, c *commands, env *Env) error {
 	env.note(ctx, "setup.apply", "", err)
 	if err != nil {
 		return err
+	}
+	if password != "" { // the dashboard says whether it is good enough
+		if err := env.console(ctx, http.MethodPost, "passwd", map[string]string{"password": password}, nil); err != nil {
+			return fmt.Errorf("the admin's password was not set, all else was: %w", err)
+		}
+		changes = append(changes, setup.Change{Key: "admin's password", From: "hidden", To: "hidden"})
 	}
 	if err := env.printChanges(c, changes, "Nothing has changed."); err != nil || c.JSON {
 		return err
@@ -109,29 +128,62 @@ func orNothing(s string) string {
 	return s
 }
 
-// answers are those of the page, of the flags, of a file, and of a person.
-func (s *setupCmd) answers(ctx context.Context, env *Env) (api.Answers, error) {
+// answers are those of the page, of the flags, of a file, and of a person; beside
+// them the admin's new password, if there is one.
+func (s *setupCmd) answers(ctx context.Context, env *Env) (a api.Answers, password string, err error) {
 	if s.FromPage {
 		a, ok, err := env.Setup.FromPage()
 		if err == nil && !ok {
 			err = errors.New("the page has left no answers")
 		}
-		return a, err
+		return a, "", err
 	}
-	a := api.Answers{
+	a = api.Answers{
 		Name: s.Name, Interface: s.On, LLMModel: s.LLM, EmbeddingModel: s.Embed, N8NLicence: s.Accept, MinIOUser: s.User,
+	}
+	if s.UserKey == "-" && s.Password == "-" {
+		return a, "", errors.New("standard input is one password only")
+	}
+	if a.MinIOPassword, err = passwordIn(env, s.UserKey); err != nil {
+		return a, "", err
+	}
+	if password, err = passwordIn(env, s.Password); err != nil {
+		return a, "", err
 	}
 	if s.File != "" {
 		below, err := answersIn(s.File)
 		if err != nil {
-			return a, err
+			return a, "", err
 		}
 		a = setup.Over(a, below)
 	}
-	if s.Yes || s.File != "" || a != (api.Answers{}) || env.Stdin == nil || !term.IsTerminal(int(env.Stdin.Fd())) {
-		return a, nil
+	if s.Yes || s.File != "" || password != "" || a != (api.Answers{}) || env.Stdin == nil || !term.IsTerminal(int(env.Stdin.Fd())) {
+		return a, password, nil
 	}
 	return ask(ctx, env)
+}
+
+// passwordIn is the one line of a file, or of standard input.
+func passwordIn(env *Env, path string) (string, error) {
+	switch path {
+	case "":
+		return "", nil
+	case "-":
+		if env.Stdin == nil {
+			return "", errors.New("there is no standard input")
+		}
+		return oneLine(env.Stdin)
+	}
+	f, err := os.Open(path) //nolint:gosec // the file that root named
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	password, err := oneLine(f)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	return password, nil
 }
 
 func answersIn(path string) (api.Answers, error) {
@@ -156,7 +208,11 @@ func answersIn(path string) (api.Answers, error) {
 		MinIOPassword  string `toml:"minio_password"`
 	}
 	d := toml.NewDecoder(strings.NewReader(string(data))).DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
+	err = d.Decode(&in)
+	if err == nil && in.MinIOPassword != "" && info.Mode().Perm()&0o077 != 0 {
+		return api.Answers{}, fmt.Errorf("%s has a password, and others may read it: chmod 600 %[1]s", path)
+	}
+	if err != nil {
 		var strict *toml.StrictMissingError
 		if errors.As(err, &strict) && len(strict.Errors) > 0 {
 			row, _ := strict.Errors[0].Position()
@@ -165,88 +221,4 @@ func answersIn(path string) (api.Answers, error) {
 		return api.Answers{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return api.Answers(in), nil
-}
-
-// ask goes through the questions. Each answer is judged at once, and what is in
-// force is what Enter takes.
-func ask(ctx context.Context, env *Env) (api.Answers, error) {
-	machine, gpu := env.Setup.Machine(ctx)
-	now, err := env.Setup.Current()
-	if err != nil {
-		return api.Answers{}, err
-	}
-	choices := setup.Choices(machine)
-	q := &questions{env: env, in: bufio.NewReader(env.Stdin), machine: machine}
-	var a api.Answers
-	a.Name = q.ask("Name of this machine in the network (NAME.local)", now.Name, func(v string) api.Answers { return api.Answers{Name: v} })
-	var names []string
-	for _, i := range machine.Interfaces {
-		names = append(names, i.Name+" "+strings.Join(i.Addresses, " "))
-	}
-	q.say("Network interfaces: %s", strings.Join(names, "; "))
-	a.Interface = q.ask("Announce on one of them only (empty: on all)", now.Interface, func(v string) api.Answers { return api.Answers{Interface: v} })
-	q.list("Language models that fit this machine", choices.LLMModels)
-	a.LLMModel = q.ask("Language model", or(now.LLMModel, setup.Suggest(choices.LLMModels, gpu)), func(v string) api.Answers { return api.Answers{LLMModel: v} })
-	q.list("Embedding models", choices.EmbeddingModels)
-	a.EmbeddingModel = q.ask("Embedding model", or(now.EmbeddingModel, setup.Suggest(choices.EmbeddingModels, true)), func(v string) api.Answers { return api.Answers{EmbeddingModel: v} })
-	if !now.N8NLicence {
-		q.say("%s", licenceOfN8N)
-		a.N8NLicence = strings.HasPrefix(strings.ToLower(q.ask("Use n8n, and accept its licence? yes or no", "no", func(string) api.Answers { return api.Answers{} })), "y")
-	}
-	return a, q.err
-}
-
-const licenceOfN8N = "n8n, which runs workflows, is under the Sustainable Use License: free for your own internal business and for non-commercial or\n" +
-	"personal use; selling it to others, also inside a product, needs an agreement with n8n GmbH.\n" +
-	"The text: https://docs.n8n.io/sustainable-use-license/"
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
-
-// questions asks a person, until there is an error.
-type questions struct {
-	env     *Env
-	in      *bufio.Reader
-	machine setup.Machine
-	err     error
-}
-
-func (q *questions) say(format string, args ...any) {
-	if q.err == nil {
-		fmt.Fprintf(q.env.Stderr, "\n"+format+"\n", args...)
-	}
-}
-
-func (q *questions) list(title string, models []api.ModelChoice) {
-	if q.err != nil {
-		return
-	}
-	fmt.Fprintf(q.env.Stderr, "\n%s:\n", title)
-	for _, m := range models {
-		if m.Fits {
-			fmt.Fprintf(q.env.Stderr, "  %-20s %8s to fetch, about %s of memory\n", m.Name, size(uint64(m.SizeBytes)), size(uint64(m.MemoryBytes)))
-		}
-	}
-}
-
-func (q *questions) ask(question, now string, as func(string) api.Answers) string {
-	for q.err == nil {
-		fmt.Fprintf(q.env.Stderr, "%s [%s]: ", question, now)
-		line, err := q.in.ReadString('\n')
-		if err != nil {
-			q.err = fmt.Errorf("reading the answer: %w", err)
-			return ""
-		}
-		v := or(strings.TrimSpace(line), now)
-		problems := setup.Check(as(v), q.machine)
-		if len(problems) == 0 {
-			return v
-		}
-		fmt.Fprintln(q.env.Stderr, "  "+problems[0].Text)
-	}
-	return ""
 }

@@ -76,7 +76,7 @@ func Args(a Application, h Host) []string {
 		args = append(args, "--volume="+h.Secrets+":/run/secrets:ro")
 	}
 	if a.GPU {
-		args = append(args, gpuArgs(h)...)
+		args = append(args, GPUArgs(h)...)
 	}
 	return append(args, own(a, h)...)
 }
@@ -89,7 +89,8 @@ func logDriver(v Version) string {
 	return "journald"
 }
 
-func gpuArgs(h Host) (args []string) {
+// GPUArgs are the arguments that give a container the GPUs; none without a way.
+func GPUArgs(h Host) (args []string) {
 	switch h.GPU {
 	case CDI:
 		args = []string{"--device=" + CDIDevice, "--security-opt=label=disable"}

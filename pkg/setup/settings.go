@@ -45,8 +45,9 @@ func settings(a api.Answers) (all []setting) {
 
 // Change is a key that gets another value.
 type Change struct {
-	Key      string `json:"key" example:"mdns.name"`
-	From, To string
+	Key  string `json:"key"` // such as mdns.name
+	From string `json:"from"`
+	To   string `json:"to"`
 }
 
 // Merge is the text of settings.toml after the answers, and what they change of

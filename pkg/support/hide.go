@@ -46,24 +46,49 @@ func NewHider(values ...[]byte) *Hider {
 	return h
 }
 
-// What looks like a secret. The first group is kept.
-var patterns = []*regexp.Regexp{
-	regexp.MustCompile(`(?i)((?:bearer|basic)\s+)[a-z0-9+/=._~-]{8,}`),
-	regexp.MustCompile(`(?i)("?[a-z0-9_.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|encryption[_-]?key|jwt|authorization|cookie)[a-z0-9_.-]*"?\s*[=:]\s*)(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,;}\]]+)`),
-	regexp.MustCompile(`([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+@`),
-	regexp.MustCompile(`()\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`),
-	regexp.MustCompile(`(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?-----END [A-Z ]*PRIVATE KEY-----`),
-	regexp.MustCompile(`()\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}`),
-	regexp.MustCompile(`((?i:setup.?code)\W{1,3})[A-Z0-9]{4}(?:-[A-Z0-9]{4})+`),
+// pattern is what looks like a secret. Looking for it is slow, so it is done in
+// the lines only that have one of the words, in lower case.
+type pattern struct {
+	words []string
+	looks *regexp.Regexp // its first group is kept
 }
+
+var patterns = []pattern{
+	{[]string{"bearer ", "basic "}, regexp.MustCompile(`(?i)((?:bearer|basic)\s+)[a-z0-9+/=._~-]{8,}`)},
+	{
+		[]string{"passw", "passphrase", "secret", "token", "key", "jwt", "authorization", "cookie"},
+		regexp.MustCompile(`(?i)((?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|encryption[_-]?key|jwt|authorization|cookie)[a-z0-9_.-]*"?\s*[=:]\s*)(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,;}\]]+)`),
+	},
+	{[]string{"://"}, regexp.MustCompile(`([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+@`)},
+	{[]string{"eyj"}, regexp.MustCompile(`()\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`)},
+	{[]string{"$2"}, regexp.MustCompile(`()\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}`)},
+	{[]string{"setup"}, regexp.MustCompile(`((?i:setup.?code)\W{1,3})[A-Z0-9]{4}(?:-[A-Z0-9]{4})+`)},
+}
+
+// privateKey is the one secret of several lines.
+var privateKey = regexp.MustCompile(`(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?-----END [A-Z ]*PRIVATE KEY-----`)
 
 // Clean is the text without secrets.
 func (h *Hider) Clean(text []byte) []byte {
 	for _, v := range h.known {
 		text = bytes.ReplaceAll(text, v, []byte(Hidden))
 	}
-	for _, p := range patterns {
-		text = p.ReplaceAll(text, []byte("${1}"+Hidden))
+	if bytes.Contains(text, []byte("PRIVATE KEY-----")) {
+		text = privateKey.ReplaceAll(text, []byte("${1}"+Hidden))
 	}
-	return text
+	out := make([]byte, 0, len(text))
+	for line := range bytes.Lines(text) {
+		out = append(out, cleanLine(line)...)
+	}
+	return out
+}
+
+func cleanLine(line []byte) []byte {
+	low := bytes.ToLower(line)
+	for _, p := range patterns {
+		if slices.ContainsFunc(p.words, func(w string) bool { return bytes.Contains(low, []byte(w)) }) {
+			line = p.looks.ReplaceAll(line, []byte("${1}"+Hidden))
+		}
+	}
+	return line
 }
