@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -103,13 +104,15 @@ func updating() bool {
 
 // signOn signs the admin in to n8n, or is nil without the password of its owner.
 func signOn(d *daemon.Daemon) func(context.Context) (string, error) {
-	password, err := os.ReadFile(filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), "n8n-owner-password"))
-	if err != nil || len(password) == 0 {
+	// Where there is none yet, the unit gives an empty line in its place.
+	text, err := os.ReadFile(filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), "n8n-owner-password"))
+	password := strings.TrimSpace(string(text))
+	if err != nil || password == "" {
 		d.Log.Info("n8n shows its own login: there is no password of its owner")
 		return nil
 	}
 	return func(ctx context.Context) (string, error) {
-		cookie, err := n8n.New(d.Config().Proxy.N8N).Cookie(ctx, string(password))
+		cookie, err := n8n.New(d.Config().Proxy.N8N).Cookie(ctx, password)
 		if err != nil {
 			return "", err
 		}
