@@ -22,9 +22,9 @@ var layers = []struct {
 	packages []string
 	may      []string
 }{
-	{"words", []string{"api", "atomicfile", "config", "spool", "stream", "version"}, nil},
+	{"words", []string{"api", "atomicfile", "config", "spool", "stable", "stream", "version"}, nil},
 	{"edges", []string{"acme", "bus", "client", "daemon", "disk", "host", "issue", "jetson", "journal", "kernel", "mdns", "nvml", "ollama", "probe", "secrets", "systemd", "usb"}, []string{"words"}},
-	{"decisions", []string{"auth", "certs", "gpu", "heal", "logs", "metrics", "proxy"}, []string{"words"}},
+	{"decisions", []string{"auth", "certs", "gpu", "heal", "logs", "metrics", "proxy", "update"}, []string{"words"}},
 	{"surfaces", []string{"cli", "dashboard", "postgres"}, []string{"words", "decisions"}},
 }
 
