@@ -8,6 +8,7 @@
 //	           atomicfile   files that survive a power cut
 //	           config       arasul.toml, strict
 //	           spool        records on disk until somebody has taken them
+//	           stable       the disk as an update uses it, and what a power cut leaves
 //	           stream       one producer, many listeners
 //	           version      which build this is
 //
@@ -47,6 +48,7 @@
 //	           metrics      when to sample, what to keep until it is stored
 //	           proxy        who may ask for what, and what to say meanwhile
 //	           setup        what the owner is asked once
+//	           update       from one release to the next, or not at all
 //
 //	surfaces   cli          the command line
 //	           dashboard    the HTTP API and the page

@@ -1,0 +1,368 @@
+package update
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/arasul/arasul/pkg/stable"
+)
+
+// Release is what a transaction leads to. Its parts lie in the staging folder,
+// verified.
+type Release struct {
+	Version  string    `json:"version"`
+	Sequence uint64    `json:"sequence"` // grows from release to release
+	Floor    uint64    `json:"floor"`    // of sequences that may be installed, once this one is committed
+	Bundle   string    `json:"bundle"`   // the SHA-256 of its manifest, in hexadecimal
+	Package  string    `json:"package"`  // path of the .deb
+	Images   []Image   `json:"images,omitempty"`
+	Built    time.Time `json:"built_at"`
+}
+
+// Image is a container image that comes with a release.
+type Image struct {
+	Variable string `json:"variable"` // of images.env: LLM, N8N, …
+	ID       string `json:"id"`       // sha256:…
+	Archive  string `json:"archive"`  // path
+}
+
+// Current is the release that is installed.
+type Current struct {
+	Version   string    `json:"version"`
+	Sequence  uint64    `json:"sequence"`
+	Floor     uint64    `json:"floor"`
+	Bundle    string    `json:"bundle,omitempty"`
+	Txn       string    `json:"txn,omitempty"` // the transaction that installed it
+	Committed time.Time `json:"committed_at"`
+}
+
+// Files are the paths that a transaction writes to.
+type Files struct {
+	Current string // current.json
+	Images  string // images.env
+	Kept    string // the folder where packages are kept for the way back
+}
+
+// Packages is dpkg.
+type Packages interface {
+	// Check says what is wrong with the packages of the machine, if anything.
+	Check(ctx context.Context) error
+	// Keep writes the package that is installed to path, which it does not sync.
+	Keep(ctx context.Context, path string) error
+	// Install installs the package at path, whatever state a call before it, or a
+	// power cut, has left.
+	Install(ctx context.Context, path string) error
+}
+
+// Containers is podman.
+type Containers interface {
+	// Load loads an image and returns its ID. What is there of that image is
+	// removed first when again is set, because a power cut may have left it hollow.
+	Load(ctx context.Context, archive string, again bool) (id string, err error)
+	// Sync makes everything that was loaded durable.
+	Sync(ctx context.Context) error
+	// Pin keeps an image from being removed as unused, under a name.
+	Pin(ctx context.Context, id, name string) error
+}
+
+// Database is PostgreSQL.
+type Database interface {
+	// Snapshot copies the database, replacing a copy of that name.
+	Snapshot(ctx context.Context, name string) error
+	// Restore puts a copy in the place of the database, at once. When there is no
+	// copy of that name it was done before, or never made.
+	Restore(ctx context.Context, name string) error
+	// Drop removes a copy. That there is none is no error.
+	Drop(ctx context.Context, name string) error
+	// Migrate brings the schema to what the installed package wants.
+	Migrate(ctx context.Context) error
+}
+
+// Units are the daemons and applications.
+type Units interface {
+	Stop(ctx context.Context) error
+	Start(ctx context.Context) error
+}
+
+// Health judges the machine.
+type Health interface {
+	// Look returns what is well, by name of what is looked at.
+	Look(ctx context.Context) (map[string]bool, error)
+	// Prove returns nil once all that was well before is well and stays so.
+	Prove(ctx context.Context, before map[string]bool) error
+}
+
+// Tools is everything that steps work with.
+type Tools struct {
+	FS         stable.FS
+	Packages   Packages
+	Containers Containers
+	Database   Database
+	Units      Units
+	Health     Health
+}
+
+// The steps, in their order.
+const (
+	stepPreflight = "preflight"
+	stepKeep      = "keep"
+	stepLoad      = "load"
+	stepQuiesce   = "quiesce"
+	stepSnapshot  = "snapshot"
+	stepInstall   = "install"
+	stepMigrate   = "migrate"
+	stepSwitch    = "switch"
+	stepStart     = "start"
+	stepProbation = "probation"
+	CommitStep    = "commit"
+	stepCleanup   = "cleanup"
+)
+
+// maxFile bounds the small files that are kept for the way back.
+const maxFile = 1 << 20
+
+// install is one transaction's steps.
+type install struct {
+	txn     string
+	release Release
+	files   Files
+	tools   Tools
+}
+
+// Steps are the steps that take the machine to a release.
+//
+// Services are stopped for snapshot, package, migration and switch, which is a
+// minute; images are loaded before that. Nothing that an Undo needs is touched
+// before cleanup.
+func Steps(txn string, r Release, f Files, t Tools) []Step {
+	i := &install{txn, r, f, t}
+	return []Step{
+		{Name: stepPreflight, Limit: 2 * time.Minute, Do: i.preflight},
+		{Name: stepKeep, Limit: 5 * time.Minute, Do: i.keep},
+		{Name: stepLoad, Limit: time.Hour, Do: i.load},
+		{Name: stepQuiesce, Limit: 5 * time.Minute, Do: i.quiesce, Undo: i.resume},
+		{Name: stepSnapshot, Limit: time.Hour, Do: i.snapshot, Undo: i.forget},
+		{Name: stepInstall, Limit: 15 * time.Minute, Do: i.install, Undo: i.reinstall},
+		{Name: stepMigrate, Limit: time.Hour, Do: i.migrate, Undo: i.restore},
+		{Name: stepSwitch, Limit: time.Minute, Do: i.switchImages, Undo: i.switchBack},
+		{Name: stepStart, Limit: 15 * time.Minute, Do: i.start, Undo: i.stop},
+		{Name: stepProbation, Limit: time.Hour, Do: i.probation},
+		{Name: CommitStep, Limit: time.Minute, Do: i.commit, Undo: i.uncommit},
+		{Name: stepCleanup, Limit: 10 * time.Minute, Do: i.cleanup},
+	}
+}
+
+// baseline is what was well ahead of the update.
+type baseline struct {
+	Well map[string]bool `json:"well"`
+}
+
+func (i *install) preflight(ctx context.Context, _ *Tx) (any, error) {
+	if err := i.tools.Packages.Check(ctx); err != nil {
+		return nil, fmt.Errorf("the packages of this machine are not in order: %w", err)
+	}
+	well, err := i.tools.Health.Look(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("looking at services: %w", err)
+	}
+	return baseline{well}, nil
+}
+
+// keep puts aside what the way back needs: the package, images.env, current.json.
+func (i *install) keep(ctx context.Context, _ *Tx) (any, error) {
+	f := i.tools.FS
+	if err := i.tools.Packages.Keep(ctx, i.oldPackage()); err != nil {
+		return nil, fmt.Errorf("keeping the old package: %w", err)
+	}
+	if err := f.Sync(i.oldPackage()); err != nil {
+		return nil, fmt.Errorf("syncing the old package: %w", err)
+	}
+	if err := f.SyncDir(i.files.Kept); err != nil {
+		return nil, fmt.Errorf("syncing %s: %w", i.files.Kept, err)
+	}
+	var k kept
+	var err error
+	if k.Images, err = i.readOptional(i.files.Images); err != nil {
+		return nil, err
+	}
+	if k.Current, err = i.readOptional(i.files.Current); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// kept are the small files as they were; nil: there was none.
+type kept struct {
+	Images  *string `json:"images"`
+	Current *string `json:"current"`
+}
+
+func (i *install) oldPackage() string { return filepath.Join(i.files.Kept, i.txn+".deb") }
+
+func (i *install) readOptional(name string) (*string, error) {
+	data, err := i.tools.FS.Read(name, maxFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	text := string(data)
+	return &text, nil
+}
+
+// putBack makes a small file what it was.
+func (i *install) putBack(name string, content *string) error {
+	if content == nil {
+		return stable.Delete(i.tools.FS, name)
+	}
+	return stable.Replace(i.tools.FS, name, []byte(*content), 0o644)
+}
+
+func (i *install) load(ctx context.Context, tx *Tx) (any, error) {
+	again := tx.begunBefore(stepLoad)
+	for _, image := range i.release.Images {
+		id, err := i.tools.Containers.Load(ctx, image.Archive, again)
+		if err != nil {
+			return nil, fmt.Errorf("loading the image %s: %w", image.Variable, err)
+		}
+		if id != image.ID {
+			return nil, fmt.Errorf("the image %s has the ID %s and not %s", image.Variable, id, image.ID)
+		}
+		if err := i.tools.Containers.Pin(ctx, id, image.Variable+"-"+i.txn); err != nil {
+			return nil, fmt.Errorf("pinning the image %s: %w", image.Variable, err)
+		}
+	}
+	if len(i.release.Images) == 0 {
+		return nil, nil
+	}
+	if err := i.tools.Containers.Sync(ctx); err != nil {
+		return nil, fmt.Errorf("syncing images: %w", err)
+	}
+	return nil, nil
+}
+
+func (i *install) quiesce(ctx context.Context, _ *Tx) (any, error) {
+	return nil, i.tools.Units.Stop(ctx)
+}
+
+// resume is the end of the way back: everything is old again, and has to be as
+// well as it was.
+func (i *install) resume(ctx context.Context, tx *Tx) error {
+	if err := i.tools.Units.Start(ctx); err != nil {
+		return err
+	}
+	var before baseline
+	if _, err := tx.Data(stepPreflight, &before); err != nil {
+		return err
+	}
+	return i.tools.Health.Prove(ctx, before.Well)
+}
+
+func (i *install) snapshotName() string { return "arasul_pre_" + i.txn }
+
+func (i *install) snapshot(ctx context.Context, _ *Tx) (any, error) {
+	return nil, i.tools.Database.Snapshot(ctx, i.snapshotName())
+}
+
+func (i *install) forget(ctx context.Context, _ *Tx) error {
+	return i.tools.Database.Drop(ctx, i.snapshotName())
+}
+
+func (i *install) install(ctx context.Context, _ *Tx) (any, error) {
+	return nil, i.tools.Packages.Install(ctx, i.release.Package)
+}
+
+func (i *install) reinstall(ctx context.Context, _ *Tx) error {
+	return i.tools.Packages.Install(ctx, i.oldPackage())
+}
+
+func (i *install) migrate(ctx context.Context, _ *Tx) (any, error) {
+	return nil, i.tools.Database.Migrate(ctx)
+}
+
+func (i *install) restore(ctx context.Context, _ *Tx) error {
+	return i.tools.Database.Restore(ctx, i.snapshotName())
+}
+
+func (i *install) switchImages(_ context.Context, tx *Tx) (any, error) {
+	if len(i.release.Images) == 0 {
+		return nil, nil
+	}
+	var k kept
+	if _, err := tx.Data(stepKeep, &k); err != nil {
+		return nil, err
+	}
+	old := ""
+	if k.Images != nil {
+		old = *k.Images
+	}
+	return nil, stable.Replace(i.tools.FS, i.files.Images, []byte(setVariables(old, i.release.Images)), 0o644)
+}
+
+func (i *install) switchBack(_ context.Context, tx *Tx) error {
+	var k kept
+	if found, err := tx.Data(stepKeep, &k); err != nil || !found {
+		return err
+	}
+	return i.putBack(i.files.Images, k.Images)
+}
+
+func (i *install) start(ctx context.Context, _ *Tx) (any, error) {
+	return nil, i.tools.Units.Start(ctx)
+}
+
+func (i *install) stop(ctx context.Context, _ *Tx) error { return i.tools.Units.Stop(ctx) }
+
+func (i *install) probation(ctx context.Context, tx *Tx) (any, error) {
+	var before baseline
+	if _, err := tx.Data(stepPreflight, &before); err != nil {
+		return nil, err
+	}
+	return nil, i.tools.Health.Prove(ctx, before.Well)
+}
+
+func (i *install) commit(_ context.Context, tx *Tx) (any, error) {
+	c := Current{
+		Version: i.release.Version, Sequence: i.release.Sequence, Floor: i.release.Floor,
+		Bundle: i.release.Bundle, Txn: i.txn, Committed: tx.began(),
+	}
+	var k kept
+	if _, err := tx.Data(stepKeep, &k); err != nil {
+		return nil, err
+	}
+	if k.Current != nil { // a floor never sinks
+		var old Current
+		if err := json.Unmarshal([]byte(*k.Current), &old); err == nil {
+			c.Floor = max(c.Floor, old.Floor)
+		}
+	}
+	text, err := json.MarshalIndent(c, "", "\t")
+	if err != nil {
+		return nil, err
+	}
+	return nil, stable.Replace(i.tools.FS, i.files.Current, append(text, '\n'), 0o644)
+}
+
+func (i *install) uncommit(_ context.Context, tx *Tx) error {
+	var k kept
+	if found, err := tx.Data(stepKeep, &k); err != nil || !found {
+		return err
+	}
+	return i.putBack(i.files.Current, k.Current)
+}
+
+// cleanup removes what the way back needed. The old package stays, for an admin
+// who wants it back.
+func (i *install) cleanup(ctx context.Context, _ *Tx) (any, error) {
+	f := i.tools.FS
+	if err := f.Rename(i.oldPackage(), filepath.Join(i.files.Kept, "previous.deb")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return nil, i.tools.Database.Drop(ctx, i.snapshotName())
+}
