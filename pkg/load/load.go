@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"slices"
 	"sync"
 	"time"
@@ -122,7 +123,7 @@ func get(c *http.Client, url string) error {
 
 type badStatus int
 
-func (badStatus) Error() string { return "the answer is not one of success" }
+func (s badStatus) Error() string { return "answered " + strconv.Itoa(int(s)) + " " + http.StatusText(int(s)) }
 
 func drained(answer *http.Response, err error) error {
 	if err != nil {
