@@ -11,8 +11,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -123,7 +123,9 @@ func get(c *http.Client, url string) error {
 
 type badStatus int
 
-func (s badStatus) Error() string { return "answered " + strconv.Itoa(int(s)) + " " + http.StatusText(int(s)) }
+func (s badStatus) Error() string {
+	return "answered " + strconv.Itoa(int(s)) + " " + http.StatusText(int(s))
+}
 
 func drained(answer *http.Response, err error) error {
 	if err != nil {
