@@ -397,7 +397,7 @@ test("what runs on the processor although there is a GPU is an alarm", () =>
 test("the overview says where the appliance is found, and what is missing", () =>
   visit("", (w) => states.nothing(w.admin.apps), { admin: true }, async (page, s, w) => {
     await page.getByText("sudo arasul images pull llm", { exact: true }).waitFor();
-    await page.getByText("192.168.1.20, 2001:db8:1:2:3a2b:1cff:fe4d:5e6f").waitFor();
+    await page.getByText("192.168.1.20", { exact: true }).waitFor();
     await page.getByText("no way to it").waitFor();
   }));
 

@@ -26,7 +26,7 @@ const en = {
   },
   models: {
     title: "Models",
-    empty: "There is no model yet. Fetch one below; without internet: arasul models load FOLDER",
+    empty: "There is no model yet. Fetch one below; without internet: sudo arasul models load FOLDER",
     failed: "The models cannot be shown right now.",
     loaded: "in memory",
     gpu: (share: string) => `${share} on the GPU`,
@@ -159,7 +159,7 @@ const de: typeof en = {
   },
   models: {
     title: "Modelle",
-    empty: "Es gibt noch kein Modell. Laden Sie unten eines; ohne Internet: arasul models load ORDNER",
+    empty: "Es gibt noch kein Modell. Laden Sie unten eines; ohne Internet: sudo arasul models load ORDNER",
     failed: "Die Modelle können gerade nicht gezeigt werden.",
     loaded: "im Speicher",
     gpu: (share) => `${share} auf der GPU`,
