@@ -167,7 +167,7 @@ export function answerAdmin(a, req, url, body) {
       a.failures = 0;
       return signIn();
   }
-  const admins = /^\/api\/(auth|audit|logs|certificates|llm|workflows|setup|images|services\/ai|services\/[^/]+\/restart)/;
+  const admins = /^\/api\/(auth|audit|logs|certificates|llm|workflows|setup|images|system\/network|services\/ai|services\/[^/]+\/restart)/;
   if (!admins.test(path)) return !mine && !a.statusOpen ? problem(401, "unauthenticated", "Please sign in.") : undefined;
   if (!mine) return problem(401, "unauthenticated", "Please sign in.");
   mine.last_used_at = iso(Date.now());

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { log } from "./admin.mjs";
+import { states } from "./apps.mjs";
 import { faultless, launch, sticksOut, visitAt } from "./browser.mjs";
 
 let browser;
@@ -64,9 +65,28 @@ const looks = [
     await page.getByText("You said: Hello").waitFor();
   }],
   ["models", "ai", true, () => {}],
-  ["no models", "ai", true, (w) => Object.assign(w.admin.apps, { models: [], tasks: [], images: [] })],
+  ["a model on the processor", "ai", true, (w) => states.onCPU(w.admin.apps)],
+  ["no gateway", "ai", true, (w) => states.noGateway(w.admin.apps)],
+  ["several servers of models", "ai", true, (w) => states.servers(w.admin.apps)],
+  ["nothing is there yet", "", true, (w) => states.nothing(w.admin.apps)],
+  ["no models", "ai", true, (w) => states.nothing(w.admin.apps)],
+  ["chat without a model", "chat", true, (w) => states.nothing(w.admin.apps)],
+  ["an answer that broke off", "chat", true, (w) => (w.admin.apps.chatBreaks = true), async (page) => {
+    await page.locator("textarea").fill("Hello");
+    await page.keyboard.press("Enter");
+    await page.getByRole("alert").waitFor();
+  }],
   ["workflows", "workflows", true, () => {}],
-  ["no workflows", "workflows", true, (w) => (w.admin.apps.runs = [])],
+  ["no workflows", "workflows", true, (w) => states.nothing(w.admin.apps)],
+  ["set-up, refused", "setup", true, () => {}, async (page) => {
+    await page.locator("[name=name]").fill("My Box");
+    await page.locator("summary").click();
+    await page.locator("[name=new-password]").fill("short");
+    await submit(page);
+    await page.getByText("it has to have 8 to 40 characters").waitFor();
+  }],
+  ["set-up that failed", "setup", true, (w) => states.failed(w.admin.apps)],
+  ["all is set up", "setup", true, (w) => states.ready(w.admin.apps)],
   ["set-up", "setup", true, () => {}],
   ["set-up before it ran", "setup", true, (w) => delete w.admin.apps.setup.report],
   ["no audit", "audit", true, (w) => (w.admin.audit = [])],
@@ -113,6 +133,7 @@ test("the first login takes the code however it is typed, says what a password l
     await page.locator("[name=new-password]").fill("Correct-Horse-8");
     await page.keyboard.press("Enter");
     await page.getByRole("button", { name: "Account" }).waitFor();
+    assert.equal(new URL(page.url()).pathname, "/setup"); // the questions that are left
     assert.equal(w.admin.password, "Correct-Horse-8");
     assert.equal(await page.evaluate(() => document.cookie + JSON.stringify({ ...localStorage, ...sessionStorage })), "{}");
   }));
@@ -307,7 +328,7 @@ test("the menu opens, closes and leads on by keyboard, and Back comes back", () 
     const menu = page.getByRole("button", { name: "Account" });
     await menu.focus();
     await page.keyboard.press("Enter");
-    await page.getByRole("link", { name: "Logs" }).waitFor();
+    await page.getByRole("navigation", { name: "Account" }).getByRole("link", { name: "Logs" }).waitFor();
     await page.keyboard.press("Escape");
     assert.equal(await menu.getAttribute("aria-expanded"), "false");
     assert.equal(await menu.evaluate((e) => e === document.activeElement), true);
@@ -331,6 +352,79 @@ test("an answer comes in pieces, can be stopped, and what failed is told", () =>
     await page.getByRole("alert").getByText("no server of models answers").waitFor();
     await page.getByRole("button", { name: "New conversation" }).click();
     await page.getByText("Write something to begin.").waitFor();
+  }));
+
+test("an answer that breaks off is told, asked for again, and not said to the model as if it were whole", () =>
+  visit("chat", (w) => (w.admin.apps.chatBreaks = true), { admin: true }, async (page, s, w) => {
+    await page.getByLabel("Your message").fill("one");
+    await page.keyboard.press("Enter");
+    await page.getByRole("alert").getByText("The answer broke off.").waitFor();
+    await page.getByText("Half of", { exact: true }).waitFor();
+    w.admin.apps.chatBreaks = false;
+    const asked = page.waitForRequest(/llm\/chat/);
+    await page.getByRole("button", { name: "Ask again" }).click();
+    assert.deepEqual((await asked).postDataJSON().messages, [{ role: "user", content: "one" }]);
+    await page.getByText("You said: one").waitFor();
+    assert.equal(await page.getByText("Half of", { exact: true }).count(), 0);
+  }));
+
+test("what a model says is text, whatever it looks like", () =>
+  visit("chat", () => {}, { admin: true }, async (page, s, w, complaints) => {
+    await page.getByLabel("Your message").fill("<img src=x onerror=alert(1)> <b>bold</b>");
+    await page.keyboard.press("Enter");
+    await page.getByText("You said: <img src=x onerror=alert(1)> <b>bold</b>").waitFor();
+    assert.equal(await page.locator("[role=log] img, [role=log] b").count(), 0);
+    assert.deepEqual(complaints, []);
+  }));
+
+test("stopping ends the answer on the appliance too", () =>
+  visit("chat", (w) => (w.admin.apps.chatSlow = true), { admin: true }, async (page, s, w) => {
+    await page.getByLabel("Your message").fill("one");
+    await page.keyboard.press("Enter");
+    await page.getByText("You", { exact: false }).first().waitFor();
+    while (!w.admin.apps.chatting) await page.waitForTimeout(20);
+    await page.getByRole("button", { name: "Stop" }).click();
+    await page.getByText("stopped").waitFor();
+    while (w.admin.apps.chatting) await page.waitForTimeout(20);
+  }));
+
+test("what runs on the processor although there is a GPU is an alarm", () =>
+  visit("ai", (w) => states.onCPU(w.admin.apps), { admin: true }, async (page) => {
+    await page.getByText("llama3.1:8b runs on the processor although there is a GPU").waitFor();
+    await page.getByRole("region", { name: "Language model" }).getByText("limited").waitFor();
+  }));
+
+test("the overview says where the appliance is found, and what is missing", () =>
+  visit("", (w) => states.nothing(w.admin.apps), { admin: true }, async (page, s, w) => {
+    await page.getByText("sudo arasul images pull llm", { exact: true }).waitFor();
+    await page.getByText("192.168.1.20", { exact: true }).waitFor();
+    await page.getByText("no way to it").waitFor();
+  }));
+
+test("that the appliance is not ready is said until it can wait, and no longer when it is", () =>
+  visit("", (w) => states.failed(w.admin.apps), { admin: true }, async (page, s, w) => {
+    await page.getByRole("link", { name: "See what" }).click();
+    await page.getByText("the licence of n8n was not accepted yet").waitFor();
+    await page.getByRole("link", { name: "Later" }).click();
+    await page.getByRole("button", { name: "Later" }).click();
+    await page.getByText("is not ready yet").waitFor({ state: "detached" });
+    await page.reload();
+    await page.getByRole("link", { name: "Set up" }).waitFor();
+    assert.equal(await page.getByText("is not ready yet").count(), 0);
+  }));
+
+test("a page that nobody looks at asks nothing", () =>
+  visit("ai", () => {}, { admin: true }, async (page) => {
+    await page.getByText("gemma3:12b").waitFor();
+    await page.evaluate(() => {
+      Object.defineProperty(document, "hidden", { value: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    });
+    await page.waitForTimeout(500);
+    const asked = [];
+    page.on("request", (r) => asked.push(r.url()));
+    await page.waitForTimeout(2500);
+    assert.deepEqual(asked, []);
   }));
 
 test("a model is fetched, cancelled and removed", () =>
@@ -360,13 +454,19 @@ test("runs of workflows are filtered", () =>
 test("the owner answers on the page and sees what comes of it", () =>
   visit("setup", () => {}, { admin: true }, async (page, s, w) => {
     await page.getByText("Image of the object store").waitFor();
-    await page.getByText("→ sudo arasul images pull minio").waitFor();
+    await page.getByText("What to do: sudo arasul images pull minio").waitFor();
     await page.locator("[name=name]").fill("My Box");
     await submit(page);
-    await page.getByRole("alert").locator("p").first().waitFor();
+    await page.getByText('"My Box" has other characters').waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.getAttribute("name")), "name");
     await page.locator("[name=name]").fill("office");
+    await page.locator("select", { hasText: "llama3.1" }).selectOption("another one…");
+    await page.locator("[name=llm_model]").fill("phi4:14b");
     await page.getByRole("checkbox").check();
+    await page.locator("summary").click();
+    await page.locator("[name=new-password]").fill("My-Storage-Key");
     await submit(page);
     await page.getByText("Taken on. It begins in a moment.").waitFor();
-    assert.deepEqual(w.admin.apps.setup.answers, { name: "office", llm_model: "llama3.1:8b", embedding_model: "nomic-embed-text", n8n_licence: true });
+    assert.deepEqual(w.admin.apps.answered, { name: "office", llm_model: "phi4:14b", embedding_model: "nomic-embed-text", n8n_licence: true, minio_password: "My-Storage-Key" });
+    assert.equal(await page.locator("[name=new-password]").inputValue(), "");
   }));

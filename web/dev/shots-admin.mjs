@@ -4,19 +4,24 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { launch, open, signIn } from "./browser.mjs";
+import { states } from "./apps.mjs";
 import { serve, world } from "./server.mjs";
 
 const [folder = "shots", only = "", kinds = ""] = process.argv.slice(2);
 await mkdir(folder, { recursive: true });
 const browser = await launch();
+const desktop = { viewport: { width: 1440, height: 900 } };
+const tablet = { viewport: { width: 820, height: 1180 } };
 const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 
 async function shot(name, path, { change = () => {}, act = async () => {}, admin = true } = {}) {
   if (!name.includes(only)) return;
   for (const [kind, options] of [
     ["phone-light", { ...phone, locale: "de-DE" }],
-    ["desktop-dark", { colorScheme: "dark" }],
-    ["desktop-light", {}],
+    ["desktop-dark", { ...desktop, colorScheme: "dark" }],
+    ["desktop-light", desktop],
+    ["tablet-light", tablet],
+    ["tablet-dark", { ...tablet, colorScheme: "dark", locale: "de-DE" }],
     ["phone-dark", { ...phone, colorScheme: "dark" }],
   ]) {
     if (!kind.includes(kinds)) continue;
@@ -81,5 +86,38 @@ await shot("logs", "logs", { act: (page) => page.getByRole("button", { name: /^(
 await shot("audit", "audit");
 await shot("offer", "audit", { admin: false });
 await shot("failed", "audit", { act: async (page, s, w) => ((w.broken = true), await page.locator("select").nth(1).selectOption("failed"), await page.waitForTimeout(500)) });
+
+const a = (name) => (w) => states[name](w.admin.apps);
+const talk = async (page) => {
+  for (const text of ["Which <b>parts</b> does this appliance have, and what does each of them do?", "In one line:\n\n```\nls -l\n```"]) {
+    await page.locator("textarea").fill(text);
+    await page.keyboard.press("Enter");
+    await page.getByText("You said: " + text.slice(0, 5)).first().waitFor();
+    await page.waitForTimeout(300);
+  }
+};
+await shot("chat", "chat", { act: talk });
+await shot("chat-none", "chat", { change: a("nothing") });
+await shot("chat-broken", "chat", { change: (w) => (w.admin.apps.chatBreaks = true), act: async (page) => (await page.locator("textarea").fill("Hello"), await page.keyboard.press("Enter"), await page.waitForTimeout(500)) });
+await shot("ai", "ai");
+await shot("ai-cpu", "ai", { change: a("onCPU") });
+await shot("ai-nothing", "ai", { change: a("nothing") });
+await shot("ai-servers", "ai", { change: a("servers") });
+await shot("workflows", "workflows");
+await shot("workflows-none", "workflows", { change: a("nothing") });
+await shot("first-run", "setup");
+await shot("first-run-wrong", "setup", {
+  act: async (page) => {
+    await page.locator("[name=name]").fill("My Box");
+    await page.locator("summary").click();
+    await page.locator("[name=new-password]").fill("short");
+    await page.locator("form button.primary").click();
+    await page.waitForTimeout(300);
+  },
+});
+await shot("first-run-failed", "setup", { change: a("failed") });
+await shot("first-run-ready", "setup", { change: a("ready") });
+await shot("home", "");
+await shot("home-nothing", "", { change: a("nothing") });
 
 await browser.close();

@@ -29,13 +29,16 @@ export class ApiError extends Error {
   readonly wait: number;
   /** What in particular is wrong: words for what a new password lacks. */
   readonly faults: string[];
+  /** The same by the field that it is about, where the problem names fields. */
+  readonly fields: Record<string, string>;
 
-  constructor(status: number, message: string, kind = "", wait = 0, faults: string[] = []) {
+  constructor(status: number, message: string, kind = "", wait = 0, faults: string[] = [], fields: Record<string, string> = {}) {
     super(message);
     this.status = status;
     this.kind = kind;
     this.wait = wait;
     this.faults = faults;
+    this.fields = fields;
   }
 }
 
@@ -43,7 +46,7 @@ export class ApiError extends Error {
 export const list = <T>(items: T[] | null | undefined): T[] => items ?? [];
 
 /** Whatever was thrown, as an ApiError. */
-export const asApiError = (err: unknown): ApiError => (err instanceof ApiError ? err : new ApiError(0, String(err)));
+export const asApiError = (err: unknown, kind = ""): ApiError => (err instanceof ApiError ? err : new ApiError(0, String(err), kind));
 
 /** The seconds that a Retry-After header asks for: a number or a date, never below zero. */
 export function retryAfter(header: string | null, now: number): number {
@@ -59,12 +62,32 @@ async function ask(path: string, init: RequestInit = {}): Promise<unknown> {
   } catch (err) {
     throw new ApiError(0, String(err));
   }
-  const body = await res.json().catch(() => undefined);
-  if (res.ok) return body;
+  if (!res.ok) throw await problemOf(res);
+  return res.json().catch(() => undefined);
+}
+
+interface Problem {
+  type?: string;
+  title?: string;
+  detail?: string;
+  errors?: { message?: string; location?: string }[] | null;
+}
+
+/** What an answer that is none says, as far as it says it in the form of RFC 9457. */
+export async function problemOf(res: Response): Promise<ApiError> {
+  const body = (await res.json().catch(() => undefined)) as Problem | undefined;
   const kind = String(body?.type ?? "").replace(/^urn:arasul:problem:/, "");
   const wait = retryAfter(res.headers.get("Retry-After"), Date.now());
-  const faults = list<{ message?: string }>(body?.errors).map((e) => e.message ?? "");
-  throw new ApiError(res.status, body?.detail ?? body?.title ?? res.statusText, kind === "about:blank" ? "" : kind, wait, faults);
+  const errors = list(body?.errors);
+  const fields = errors.map((e) => [e.location?.replace(/^body\./, ""), e.message ?? ""] as const).filter(([at]) => at);
+  return new ApiError(
+    res.status,
+    body?.detail ?? body?.title ?? res.statusText,
+    kind === "about:blank" ? "" : kind,
+    wait,
+    errors.map((e) => e.message ?? ""),
+    Object.fromEntries(fields),
+  );
 }
 
 /** Asks for something that is there to be read. */

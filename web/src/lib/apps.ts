@@ -1,7 +1,7 @@
 // What the dashboard answers about models, workflows and the set-up.
 
 import type { components } from "../api";
-import { ApiError, get, list, retryAfter, send } from "./api";
+import { get, list, send } from "./api";
 
 type Schemas = components["schemas"];
 export type Engine = Schemas["Engine"];
@@ -28,65 +28,46 @@ export const pullModel = (model: string, kind: string) => send("POST", "/api/llm
 export const removeModel = (model: string, kind: string) => send("POST", "/api/llm/models/remove", { model, kind });
 export const cancelTask = (id: string) => send("POST", `/api/llm/models/tasks/${encodeURIComponent(id)}/cancel`);
 
+/** How many runs are asked for at once. */
+export const PAGE = 50;
+
 export function fetchActivity(status: string, before?: number): Promise<Activity> {
-  const query = new URLSearchParams({ limit: "50" });
+  const query = new URLSearchParams({ limit: String(PAGE) });
   if (status) query.set("status", status);
   if (before) query.set("before", String(before));
   return get<Activity>("/api/workflows/activity?" + query);
 }
 
+export const fetchNetwork = () => get<Schemas["Network"]>("/api/system/network");
+
 export const fetchSetup = () => get<Setup>("/api/setup");
 export const answerSetup = (answers: Answers) => send<Setup>("POST", "/api/setup", answers);
 export const checkAgain = () => send<Setup>("POST", "/api/setup/bootstrap");
 
-export interface Message {
-  role: "user" | "assistant";
-  content: string;
+/** How an engine does, by the gateway, which asks all of its servers, and by the healer, which looks at this machine's own. */
+export interface EngineState {
+  status: Engine["status"];
+  /** Why it is not up, in the appliance's words. */
+  reason: string;
+  /** The model that is slow because it does not run on the GPU that there is. */
+  onCPU: string | undefined;
+  /** How much of what is loaded is on a GPU, 0 to 1; undefined when nothing is. */
+  gpu: number | undefined;
 }
 
-/** How fast an answer was: tokens per second, and seconds until the first. */
-export interface Speed {
-  perSecond: number;
-  first: number;
-}
+/** The healer's words for it, in pkg/ollama. */
+const ON_CPU = /^(.+) runs on the CPU although there is a GPU$/;
 
-/**
- * Asks a language model and hands over its answer piece by piece. Ending the signal
- * ends the answer, on the appliance too.
- */
-export async function chat(model: string, messages: Message[], piece: (text: string) => void, signal: AbortSignal): Promise<Speed | undefined> {
-  const began = performance.now();
-  const res = await fetch("/api/llm/chat", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ ...(model ? { model } : {}), messages }),
-    signal,
-  });
-  if (!res.ok || !res.body) {
-    const body = await res.json().catch(() => undefined);
-    throw new ApiError(res.status, body?.detail ?? res.statusText, "", retryAfter(res.headers.get("Retry-After"), Date.now()));
-  }
-  let first = 0;
-  let rest = "";
-  const reader = res.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (;;) {
-    const { value, done } = await reader.read();
-    rest += value ?? "";
-    const lines = rest.split("\n");
-    rest = done ? "" : (lines.pop() ?? "");
-    for (const line of lines) {
-      if (!line.trim()) continue;
-      const part = JSON.parse(line);
-      if (part.error) throw new ApiError(502, String(part.error));
-      if (part.message?.content) {
-        first ||= performance.now() - began;
-        piece(part.message.content);
-      }
-      if (part.done) {
-        const seconds = (part.eval_duration ?? 0) / 1e9;
-        return seconds > 0 ? { perSecond: (part.eval_count ?? 0) / seconds, first: first / 1000 } : undefined;
-      }
-    }
-    if (done) return undefined;
-  }
+export function stateOf(engine: Engine | undefined, own: Schemas["AIService"] | undefined): EngineState {
+  // What is up by the gateway may be up elsewhere: only what is seen to be wrong here counts against it.
+  const healer = own && engine?.status === "up" && own.status === "degraded";
+  const { status, reason = "" } = (healer ? own : engine) ?? { status: "unknown" as const };
+  const loaded = list(own?.models);
+  const bytes = loaded.reduce((sum, m) => sum + m.bytes, 0);
+  return {
+    status,
+    reason,
+    onCPU: ON_CPU.exec(reason)?.[1],
+    gpu: bytes > 0 ? loaded.reduce((sum, m) => sum + m.gpu_bytes, 0) / bytes : undefined,
+  };
 }
