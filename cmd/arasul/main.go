@@ -40,6 +40,7 @@ var daemons = map[string]func(context.Context, *daemon.Daemon) error{
 	"acme":      acmeDaemon,
 	"logs":      logsDaemon,
 	"ai":        aiDaemon,
+	"apply":     applyDaemon,
 }
 
 func main() {

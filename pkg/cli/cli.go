@@ -50,6 +50,9 @@ type Database interface {
 	// Vacuum gives room back; freeSpace: days of samples too, while the disk is
 	// full.
 	Vacuum(ctx context.Context, cfg *config.Config, freeSpace bool) (api.Vacuum, error)
+	// Copy copies the database to a name, puts that copy in its place, or drops it:
+	// verb is snapshot, restore or drop.
+	Copy(ctx context.Context, cfg *config.Config, verb, name string, workflows bool) error
 }
 
 // Env is the world as a command sees it.
@@ -143,7 +146,8 @@ type commands struct {
 		Exec      dbExecCmd      `cmd:"" help:"Become the database server."`
 		Provision dbProvisionCmd `cmd:"" help:"Create roles and database, migrate the schema."`
 		Vacuum    dbVacuumCmd    `cmd:"" help:"Give back what deleted rows have left."`
-	} `cmd:"" name:"db" hidden:"" help:"Steps of arasul-postgres.service, arasul-db.service and arasul-vacuum.service."`
+		Copy      dbCopyCmd      `cmd:"" help:"Copy the database, put a copy in its place, or remove one."`
+	} `cmd:"" name:"db" hidden:"" help:"Steps of arasul-postgres.service, arasul-db.service, arasul-vacuum.service and updates."`
 	Secrets struct {
 		Generate secretsGenerateCmd `cmd:"" help:"Make the keys that are missing."`
 	} `cmd:"" hidden:"" help:"The step of arasul-secrets.service."`

@@ -60,6 +60,9 @@ type Daemon struct {
 	start    time.Time
 }
 
+// ErrDone is what a daemon returns that has nothing more to do.
+var ErrDone = errors.New("there is nothing more to do")
+
 // Main runs the daemon called name and exits the process with its code.
 func Main(name string, run func(ctx context.Context, d *Daemon) error) {
 	os.Exit(Run(context.Background(), name, os.Args[1:], os.Stdout, os.Stderr, run))
@@ -123,6 +126,8 @@ func Run(ctx context.Context, name string, args []string, stdout, stderr io.Writ
 			switch {
 			case ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)):
 				return ExitOK
+			case errors.Is(err, ErrDone):
+				return ExitOK
 			case err == nil:
 				err = errors.New("ended without being asked to")
 			}
@@ -134,7 +139,7 @@ func Run(ctx context.Context, name string, args []string, stdout, stderr io.Writ
 
 // steadfast are the daemons that run with a bad configuration rather than not
 // at all: through them the owner sees what is wrong.
-var steadfast = map[string]bool{"healer": true, "dashboard": true, "proxy": true}
+var steadfast = map[string]bool{"healer": true, "dashboard": true, "proxy": true, "updater": true, "apply": true}
 
 // tables are the parts of the configuration that the daemon called name needs.
 // It starts although others are bad.

@@ -131,6 +131,18 @@ func (h *Hands) Run(ctx context.Context, unit string) error {
 	return err
 }
 
+// Reload has systemd read its units again.
+func (h *Hands) Reload(ctx context.Context) error {
+	c, err := h.conn()
+	if err != nil {
+		return err
+	}
+	if err := c.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("having systemd read its units: %w", err)
+	}
+	return nil
+}
+
 // Units returns the units that match the patterns, such as arasul-*.service.
 func (h *Hands) Units(ctx context.Context, patterns ...string) ([]api.Unit, error) {
 	c, err := h.conn()

@@ -26,3 +26,16 @@ func setVariables(text string, images []Image) string {
 	}
 	return out.String()
 }
+
+// variable reads one of the variables, empty for none.
+func variable(text *string, name string) string {
+	if text == nil {
+		return ""
+	}
+	for line := range strings.Lines(*text) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}

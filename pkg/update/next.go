@@ -120,3 +120,18 @@ func (p Position) nextBack() Move {
 	}
 	return Move{Kind: Finish, Outcome: RolledBack}
 }
+
+// Quiet says whether daemons that write to the database must not start now: the
+// transaction has stopped them and has not come to where it starts them again.
+func Quiet(records []Record) bool {
+	quiet := false
+	for _, r := range records {
+		switch {
+		case r.Phase == Begun && r.Step == stepQuiesce, r.Phase == Undoing && r.Step == stepStart:
+			quiet = true
+		case r.Phase == Begun && r.Step == stepStart, r.Phase == Undoing && r.Step == stepQuiesce, r.Phase == Finished:
+			quiet = false
+		}
+	}
+	return quiet
+}

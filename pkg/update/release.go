@@ -28,7 +28,7 @@ type Release struct {
 type Image struct {
 	Variable string `json:"variable"` // of images.env: LLM, N8N, …
 	ID       string `json:"id"`       // sha256:…
-	Archive  string `json:"archive"`  // path
+	Archive  string `json:"archive"`  // path; empty: it is in podman's storage
 }
 
 // Current is the release that is installed.
@@ -129,6 +129,7 @@ const maxFile = 1 << 20
 // install is one transaction's steps.
 type install struct {
 	txn     string
+	from    string // version
 	release Release
 	files   Files
 	tools   Tools
@@ -139,8 +140,8 @@ type install struct {
 // Services are stopped for snapshot, package, migration and switch, which is a
 // minute; images are loaded before that. Nothing that an Undo needs is touched
 // before cleanup.
-func Steps(txn string, r Release, f Files, t Tools) []Step {
-	i := &install{txn, r, f, t}
+func Steps(o Order, f Files, t Tools) []Step {
+	i := &install{o.ID, o.From, o.Release, f, t}
 	return []Step{
 		{Name: stepPreflight, Limit: 2 * time.Minute, Do: i.preflight},
 		{Name: stepKeep, Limit: 5 * time.Minute, Do: i.keep},
@@ -226,7 +227,19 @@ func (i *install) putBack(name string, content *string) error {
 
 func (i *install) load(ctx context.Context, tx *Tx) (any, error) {
 	again := tx.begunBefore(stepLoad)
+	var k kept
+	if _, err := tx.Data(stepKeep, &k); err != nil {
+		return nil, err
+	}
 	for _, image := range i.release.Images {
+		if old := variable(k.Images, image.Variable); old != "" { // loading takes its name away
+			if err := i.tools.Containers.Pin(ctx, old, image.Variable+"-before"); err != nil {
+				return nil, fmt.Errorf("pinning the image %s: %w", image.Variable, err)
+			}
+		}
+		if image.Archive == "" { // the way back to one that was pinned
+			continue
+		}
 		id, err := i.tools.Containers.Load(ctx, image.Archive, again)
 		if err != nil {
 			return nil, fmt.Errorf("loading the image %s: %w", image.Variable, err)
@@ -234,7 +247,7 @@ func (i *install) load(ctx context.Context, tx *Tx) (any, error) {
 		if id != image.ID {
 			return nil, fmt.Errorf("the image %s has the ID %s and not %s", image.Variable, id, image.ID)
 		}
-		if err := i.tools.Containers.Pin(ctx, id, image.Variable+"-"+i.txn); err != nil {
+		if err := i.tools.Containers.Pin(ctx, id, image.Variable+"-after"); err != nil {
 			return nil, fmt.Errorf("pinning the image %s: %w", image.Variable, err)
 		}
 	}
@@ -357,12 +370,41 @@ func (i *install) uncommit(_ context.Context, tx *Tx) error {
 	return i.putBack(i.files.Current, k.Current)
 }
 
-// cleanup removes what the way back needed. The old package stays, for an admin
-// who wants it back.
-func (i *install) cleanup(ctx context.Context, _ *Tx) (any, error) {
+// cleanup removes what the way back needed. The old package stays, and what
+// release it is of, for an admin who wants it back.
+func (i *install) cleanup(ctx context.Context, tx *Tx) (any, error) {
 	f := i.tools.FS
-	if err := f.Rename(i.oldPackage(), filepath.Join(i.files.Kept, "previous.deb")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	previous := filepath.Join(i.files.Kept, "previous.deb")
+	if err := f.Rename(i.oldPackage(), previous); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var k kept
+	if _, err := tx.Data(stepKeep, &k); err != nil {
+		return nil, err
+	}
+	text, err := json.MarshalIndent(i.before(k, previous), "", "\t")
+	if err != nil {
+		return nil, err
+	}
+	if err := stable.Replace(f, filepath.Join(i.files.Kept, "previous.json"), append(text, '\n'), 0o600); err != nil {
 		return nil, err
 	}
 	return nil, i.tools.Database.Drop(ctx, i.snapshotName())
+}
+
+// before is the release that was there, as a rollback would install it.
+func (i *install) before(k kept, pkg string) Release {
+	r := Release{Version: i.from, Package: pkg}
+	if k.Current != nil {
+		var old Current
+		if json.Unmarshal([]byte(*k.Current), &old) == nil {
+			r.Sequence, r.Floor, r.Bundle = old.Sequence, old.Floor, old.Bundle
+		}
+	}
+	for _, image := range i.release.Images {
+		if id := variable(k.Images, image.Variable); id != "" {
+			r.Images = append(r.Images, Image{Variable: image.Variable, ID: id})
+		}
+	}
+	return r
 }

@@ -280,10 +280,10 @@ func (w *world) run() (outcome Outcome, cut bool, err error) {
 		return "", false, err
 	}
 	e := &Engine{
-		Steps: Steps("t1", Release{
+		Steps: Steps(Order{ID: "t1", From: "1", Release: Release{
 			Version: "2", Sequence: 2, Floor: 2, Package: "/staging/new.deb",
 			Images: []Image{{Variable: "LLM", ID: newImage, Archive: "/staging/llm.oci"}},
-		}, Files{Current: root + "/current.json", Images: "/var/lib/arasul/images.env", Kept: root + "/kept"},
+		}}, Files{Current: root + "/current.json", Images: "/var/lib/arasul/images.env", Kept: root + "/kept"},
 			Tools{w.disk, w, w, w, w, w}),
 		Commit: CommitStep, Journal: journal, Boot: fmt.Sprint(w.boots), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}

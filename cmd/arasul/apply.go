@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/atomicfile"
+	"github.com/arasul/arasul/pkg/bus/healer1"
+	"github.com/arasul/arasul/pkg/config"
+	"github.com/arasul/arasul/pkg/container"
+	"github.com/arasul/arasul/pkg/daemon"
+	"github.com/arasul/arasul/pkg/dpkg"
+	"github.com/arasul/arasul/pkg/podman"
+	"github.com/arasul/arasul/pkg/stable"
+	"github.com/arasul/arasul/pkg/systemd"
+	"github.com/arasul/arasul/pkg/update"
+)
+
+// quiescedMark keeps what writes to the database from starting, whoever asks:
+// their units have a condition for it. It is gone after a boot, until we have
+// looked whether it has to be there.
+const quiescedMark = "/run/arasul/quiesced"
+
+// How the health of a release is proven.
+const (
+	proofStreak = 5
+	proofEvery  = 2 * time.Second
+	proofLimit  = 10 * time.Minute
+	leaseFor    = 10 * time.Minute
+	leaseEvery  = time.Minute
+)
+
+// applyDaemon carries out the transaction under way, from wherever it is, and
+// ends with it. It runs as a copy of the program that accepted the transaction.
+func applyDaemon(ctx context.Context, d *daemon.Daemon) error {
+	store := update.Store{FS: stable.OS{}, Dir: update.Dir}
+	order, err := store.Running()
+	if err != nil {
+		return err
+	}
+	if order == nil {
+		d.Ready("no update is under way")
+		return daemon.ErrDone
+	}
+	journal, err := store.Journal()
+	if err != nil {
+		return err
+	}
+	id, _ := boot()
+	a := &apply{order: *order, store: store, journal: journal, log: d.Log, tell: d.Status}
+	hands := &systemd.Hands{}
+	defer hands.Close()
+	a.engine = update.Engine{
+		Steps:  update.Steps(*order, store.Files(container.EnvPath), a.tools(hands, d.Config())),
+		Commit: update.CommitStep, Journal: journal, Boot: id, Log: d.Log, Changed: a.changed,
+	}
+	// Before anything else of ours starts at this boot: see arasul-apply.service.
+	if update.Quiet(journal.Records()) {
+		if err := markQuiesced(); err != nil {
+			return err
+		}
+	}
+	a.publish()
+	d.Ready("from " + order.From + " to " + order.Release.Version)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go leaseHealer(ctx)
+	outcome, err := a.run(ctx)
+	if err != nil {
+		return err
+	}
+	return a.end(ctx, hands, outcome)
+}
+
+// apply is one transaction under way.
+type apply struct {
+	order   update.Order
+	store   update.Store
+	journal *update.Journal
+	engine  update.Engine
+	log     *slog.Logger
+	tell    func(string) // systemd
+
+	mu      sync.Mutex
+	message string
+}
+
+func (a *apply) run(ctx context.Context) (update.Outcome, error) {
+	if len(a.journal.Records()) == 0 {
+		if err := a.engine.Start(); err != nil {
+			return "", err
+		}
+	}
+	return a.engine.Run(ctx)
+}
+
+// end is after the transaction: everything runs, whatever became of it.
+func (a *apply) end(ctx context.Context, hands *systemd.Hands, outcome update.Outcome) error {
+	run := update.Describe(a.order, a.journal.Records())
+	a.log.Info("update ended", "id", a.order.ID, "result", string(outcome), "reason", run.Reason, "downtime", time.Duration(run.Downtime*float64(time.Second)).Round(time.Second))
+	if outcome == update.Stuck {
+		if err := startOurs(ctx, hands, nil); err != nil {
+			a.log.Error("not everything started", "err", err)
+		}
+	}
+	if outcome == update.Committed {
+		a.keepArchives()
+	}
+	if err := a.store.Archive(a.order); err != nil {
+		return err
+	}
+	_ = os.Remove(updateMark)
+	leaseCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_ = (healer1.Client{}).Lease(leaseCtx, "updater", 0)
+	return daemon.ErrDone
+}
+
+// keepArchives leaves the archives of images where images are repaired from.
+func (a *apply) keepArchives() {
+	for _, image := range a.order.Release.Images {
+		if image.Archive == "" {
+			continue
+		}
+		to := filepath.Join(container.KeptDir, strings.TrimPrefix(image.ID, "sha256:")+".oci")
+		if err := os.Rename(image.Archive, to); err != nil {
+			a.log.Warn("archive of image not kept", "err", err)
+		}
+	}
+}
+
+func (a *apply) changed(update.Position) {
+	a.say("")
+}
+
+// say publishes what is being done, for those who watch.
+func (a *apply) say(message string) {
+	a.mu.Lock()
+	a.message = message
+	a.mu.Unlock()
+	a.publish()
+}
+
+func (a *apply) publish() {
+	run := update.Describe(a.order, a.journal.Records())
+	a.mu.Lock()
+	run.Message = a.message
+	a.mu.Unlock()
+	text, err := json.Marshal(api.Update{State: "updating", Current: api.Installed{Version: a.order.From}, Run: &run, Time: time.Now().UTC()})
+	if err == nil {
+		err = atomicfile.Write(updateMark, text, 0o644)
+	}
+	if err != nil {
+		a.log.Warn("progress not published", "err", err)
+	}
+	a.tell(fmt.Sprintf("%d %%, %s", run.Percent, run.Step))
+}
+
+// leaseHealer keeps the healer's hands off until ctx ends. A healer that is
+// away has no hands.
+func leaseHealer(ctx context.Context) {
+	for {
+		_ = (healer1.Client{}).Lease(ctx, "updater", leaseFor)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(leaseEvery):
+		}
+	}
+}
+
+func markQuiesced() error { return atomicfile.Write(quiescedMark, nil, 0o644) }
+
+func (a *apply) tools(hands *systemd.Hands, cfg *config.Config) update.Tools {
+	var apps []string
+	workflows := false
+	for _, app := range container.Applications {
+		for _, image := range a.order.Release.Images {
+			if image.Variable == app.Variable {
+				apps = append(apps, app.Unit())
+				workflows = workflows || app.Name == "n8n"
+			}
+		}
+	}
+	return update.Tools{
+		FS:         stable.OS{},
+		Packages:   dpkg.Client{},
+		Containers: containers{podman.Client{}},
+		Database:   &copies{foreign: cfg.Database.DSN != "", workflows: workflows, hands: hands},
+		Units:      standing{hands, apps},
+		Health: &update.Prover{
+			Sight:  func(ctx context.Context) (update.Sight, error) { return lookAround(ctx, hands) },
+			Streak: proofStreak, Every: proofEvery, Limit: proofLimit, Say: a.say,
+		},
+	}
+}
+
+// containers is podman, as an update uses it.
+type containers struct{ podman.Client }
+
+// Load implements update.Containers.
+func (c containers) Load(ctx context.Context, archive string, again bool) (string, error) {
+	id, err := c.Client.Load(ctx, archive)
+	if err != nil || !again {
+		return id, err
+	}
+	if err := c.Remove(ctx, id); err != nil {
+		return "", err
+	}
+	return c.Client.Load(ctx, archive)
+}
+
+// Pin implements update.Containers.
+func (c containers) Pin(ctx context.Context, id, name string) error {
+	err := c.Tag(ctx, id, "localhost/arasul/"+strings.ToLower(name))
+	if err != nil {
+		if there, lookErr := c.Image(ctx, id); lookErr == nil && there == nil && strings.HasSuffix(name, "-before") {
+			return nil // it was lost before, and the way back loads it from its archive
+		}
+	}
+	return err
+}

@@ -1,0 +1,270 @@
+package update
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/stable"
+)
+
+// Dir is where updates keep what they have to remember.
+const Dir = "/var/lib/arasul/update"
+
+// Runner is the name of the program that carries out a transaction: a copy of the
+// one that accepted it, so that what is half replaced never reads its journal.
+const Runner = "arasul-apply"
+
+// Store is the folder of updates:
+//
+//	current.json     the release that is installed
+//	stage/           what is being received, or waits
+//	run/             the transaction under way: order.json, journal, parts/, arasul-apply
+//	history/ID/      order.json and journal of those that ended
+//	kept/            the package for the way back, and what release it is of
+//
+// A transaction is under way from the moment that run is there until it is
+// renamed into history.
+type Store struct {
+	FS  stable.FS
+	Dir string
+}
+
+// Bounds.
+const (
+	maxHistory = 50       // transactions that are remembered
+	maxOrder   = 64 << 10 // bytes of order.json
+	maxProgram = 64 << 20
+)
+
+// ErrBusy says that a transaction is under way.
+var ErrBusy = errors.New("an update is under way")
+
+func (s Store) path(names ...string) string {
+	return filepath.Join(append([]string{s.Dir}, names...)...)
+}
+
+// RunDir is where the transaction under way lies.
+func (s Store) RunDir() string { return s.path("run") }
+
+// StageDir is where bundles are received.
+func (s Store) StageDir() string { return s.path("stage") }
+
+// Files are what a transaction writes to.
+func (s Store) Files(images string) Files {
+	return Files{Current: s.path("current.json"), Images: images, Kept: s.path("kept")}
+}
+
+// Init makes the folders.
+func (s Store) Init() error {
+	for _, dir := range []string{s.Dir, s.path("history"), s.path("kept")} {
+		if err := stable.MkdirAll(s.FS, dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Current is the release that is installed, as far as it came by an update.
+func (s Store) Current() (Current, error) { return readJSON[Current](s, s.path("current.json")) }
+
+// Previous is the release that a rollback leads to; without a package there is
+// none.
+func (s Store) Previous() (Release, error) {
+	r, err := readJSON[Release](s, s.path("kept", "previous.json"))
+	if err != nil || r.Package == "" {
+		return Release{}, err
+	}
+	if _, err := os.Stat(r.Package); err != nil {
+		return Release{}, nil //nolint:nilerr // kept once, removed since
+	}
+	return r, nil
+}
+
+// readJSON reads a small file, the zero value for none.
+func readJSON[T any](s Store, path string) (v T, err error) {
+	text, err := s.FS.Read(path, maxOrder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return v, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &v)
+	}
+	if err != nil {
+		return v, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return v, nil
+}
+
+// Running returns the order under way, or nil.
+func (s Store) Running() (*Order, error) {
+	if _, err := s.FS.List(s.RunDir()); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	o, err := readJSON[Order](s, s.path("run", "order.json"))
+	if err != nil {
+		return nil, err
+	}
+	if o.ID == "" {
+		return nil, fmt.Errorf("%s has no order", s.RunDir())
+	}
+	return &o, nil
+}
+
+// Accept makes an order the transaction under way, whole or not at all. Parts is
+// the folder that holds what it installs, which becomes the transaction's; empty
+// for none. Program is what will carry it out.
+func (s Store) Accept(o Order, parts string, program []byte) error {
+	if running, err := s.Running(); err != nil {
+		return err
+	} else if running != nil {
+		return ErrBusy
+	}
+	next := s.path("next")
+	if err := s.clear(next, parts); err != nil {
+		return err
+	}
+	if err := stable.MkdirAll(s.FS, next, 0o700); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(o, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := stable.Replace(s.FS, filepath.Join(next, "order.json"), append(text, '\n'), 0o600); err != nil {
+		return err
+	}
+	if err := stable.Replace(s.FS, filepath.Join(next, Runner), program, 0o755); err != nil {
+		return fmt.Errorf("copying the program: %w", err)
+	}
+	if parts != "" {
+		if err := s.FS.Rename(parts, filepath.Join(next, "parts")); err != nil {
+			return err
+		}
+		if err := s.FS.SyncDir(next); err != nil {
+			return err
+		}
+	}
+	if err := s.FS.Rename(next, s.RunDir()); err != nil {
+		return err
+	}
+	return s.FS.SyncDir(s.Dir)
+}
+
+// clear removes what an Accept that did not come to its end has left, and puts
+// the parts back where they were.
+func (s Store) clear(next, parts string) error {
+	if _, err := s.FS.List(next); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if parts != "" {
+		if _, err := s.FS.List(filepath.Join(next, "parts")); err == nil {
+			if err := s.FS.Rename(filepath.Join(next, "parts"), parts); err != nil {
+				return err
+			}
+		}
+	}
+	return removeAll(s.FS, next)
+}
+
+// Journal opens the journal of the transaction under way.
+func (s Store) Journal() (*Journal, error) { return OpenJournal(s.FS, s.path("run", "journal")) }
+
+// Archive ends a transaction that is over: what it installed from goes, its order
+// and journal stay, of the newest fifty.
+func (s Store) Archive(o Order) error {
+	run := s.RunDir()
+	if err := removeAll(s.FS, filepath.Join(run, "parts")); err != nil {
+		return err
+	}
+	if err := s.FS.Remove(filepath.Join(run, Runner)); err != nil {
+		return err
+	}
+	if err := s.FS.Rename(run, s.path("history", o.ID)); err != nil {
+		return err
+	}
+	for _, dir := range []string{s.path("history"), s.Dir} {
+		if err := s.FS.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return s.forget()
+}
+
+func (s Store) forget() error {
+	names, err := s.FS.List(s.path("history"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names[:max(0, len(names)-maxHistory)] {
+		if err := removeAll(s.FS, s.path("history", name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// History are the transactions of this machine, the newest first. One that cannot
+// be read is left out.
+func (s Store) History() []api.UpdateRun {
+	runs := []api.UpdateRun{}
+	if run, err := s.describe(s.RunDir()); err == nil {
+		runs = append(runs, run)
+	}
+	names, err := s.FS.List(s.path("history"))
+	if err != nil {
+		return runs
+	}
+	for _, name := range slices.Backward(names) {
+		if run, err := s.describe(s.path("history", name)); err == nil {
+			runs = append(runs, run)
+		}
+	}
+	return runs
+}
+
+func (s Store) describe(dir string) (api.UpdateRun, error) {
+	o, err := readJSON[Order](s, filepath.Join(dir, "order.json"))
+	if err != nil || o.ID == "" {
+		return api.UpdateRun{}, fmt.Errorf("reading %s: %w", dir, errors.Join(err, fs.ErrInvalid))
+	}
+	data, err := s.FS.Read(filepath.Join(dir, "journal"), maxJournal)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return api.UpdateRun{}, err
+	}
+	records, _, err := parseJournal(data)
+	if err != nil {
+		return api.UpdateRun{}, err
+	}
+	return Describe(o, records), nil
+}
+
+// NewID returns the name of a transaction that begins now.
+func NewID(now time.Time) string { return now.UTC().Format("20060102T150405") }
+
+// removeAll removes a folder that holds files and folders of files.
+func removeAll(f stable.FS, dir string) error {
+	names, err := f.List(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return f.Remove(dir) // a file
+	}
+	for _, name := range names {
+		if err := removeAll(f, filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return f.Remove(dir)
+}
