@@ -6,6 +6,7 @@
 //
 //	words      api          what our processes say to each other, as JSON
 //	           atomicfile   files that survive a power cut
+//	           bundle       the format of a release: read, judged, written
 //	           config       arasul.toml, strict
 //	           spool        records on disk until somebody has taken them
 //	           stable       the disk as an update uses it, and what a power cut leaves
@@ -17,6 +18,7 @@
 //	           client       HTTP over unix sockets
 //	           daemon       the life of a process under systemd
 //	           disk         room on the file system, and a reserve
+//	           dpkg         the package that we are: kept, and another put in its place
 //	           host         /proc and /sys
 //	           issue        what screens show above the login prompt
 //	           jetson       the GPU of a Jetson, in sysfs

@@ -22,8 +22,8 @@ var layers = []struct {
 	packages []string
 	may      []string
 }{
-	{"words", []string{"api", "atomicfile", "config", "spool", "stable", "stream", "version"}, nil},
-	{"edges", []string{"acme", "bus", "client", "daemon", "disk", "host", "issue", "jetson", "journal", "kernel", "load", "mdns", "models", "modelserver", "n8n", "nvml", "objects", "ollama", "podman", "probe", "secrets", "support", "systemd", "usb"}, []string{"words"}},
+	{"words", []string{"api", "atomicfile", "bundle", "config", "spool", "stable", "stream", "version"}, nil},
+	{"edges", []string{"acme", "bus", "client", "daemon", "disk", "dpkg", "host", "issue", "jetson", "journal", "kernel", "load", "mdns", "models", "modelserver", "n8n", "nvml", "objects", "ollama", "podman", "probe", "secrets", "support", "systemd", "usb"}, []string{"words"}},
 	{"decisions", []string{"auth", "bootstrap", "certs", "container", "gpu", "heal", "inference", "logs", "metrics", "proxy", "setup", "update"}, []string{"words"}},
 	{"surfaces", []string{"cli", "dashboard", "postgres"}, []string{"words", "decisions"}},
 }
