@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,10 +28,10 @@ import (
 	"github.com/arasul/arasul/pkg/update"
 )
 
-// quiescedMark keeps what writes to the database from starting, whoever asks:
-// their units have a condition for it. It is gone after a boot, until we have
-// looked whether it has to be there.
-const quiescedMark = "/run/arasul/quiesced"
+// quiesced has a file for each unit that must not start now, whoever asks: their
+// units have a condition for it. It is gone after a boot, until we have looked
+// whether it has to be there.
+const quiesced = "/run/arasul/quiesced"
 
 // How the health of a release is proven.
 const (
@@ -64,7 +68,7 @@ func applyDaemon(ctx context.Context, d *daemon.Daemon) error {
 	}
 	// Before anything else of ours starts at this boot: see arasul-apply.service.
 	if update.Quiet(journal.Records()) {
-		if err := markQuiesced(); err != nil {
+		if err := hold(append(changing(order.Release), writers...)); err != nil {
 			return err
 		}
 	}
@@ -177,30 +181,70 @@ func leaseHealer(ctx context.Context) {
 	}
 }
 
-func markQuiesced() error { return atomicfile.Write(quiescedMark, nil, 0o644) }
-
-func (a *apply) tools(hands *systemd.Hands, cfg *config.Config) update.Tools {
-	var apps []string
-	workflows := false
-	for _, app := range container.Applications {
-		for _, image := range a.order.Release.Images {
-			if image.Variable == app.Variable {
-				apps = append(apps, app.Unit())
-				workflows = workflows || app.Name == "n8n"
-			}
+// hold keeps units from starting.
+func hold(units []string) error {
+	if err := os.MkdirAll(quiesced, 0o755); err != nil { //nolint:gosec // systemd alone has to see it, and people may
+		return err
+	}
+	for _, unit := range units {
+		name, _, _ := strings.Cut(unit, ".")
+		if err := os.WriteFile(filepath.Join(quiesced, name), nil, 0o644); err != nil { //nolint:gosec // as above
+			return err
 		}
 	}
+	return nil
+}
+
+// changing are the units of the applications whose images change.
+func changing(r update.Release) (units []string) {
+	for _, app := range container.Applications {
+		if slices.ContainsFunc(r.Images, func(i update.Image) bool { return i.Variable == app.Variable }) {
+			units = append(units, app.Unit())
+		}
+	}
+	return units
+}
+
+func (a *apply) tools(hands *systemd.Hands, cfg *config.Config) update.Tools {
+	apps := changing(a.order.Release)
 	return update.Tools{
 		FS:         stable.OS{},
-		Packages:   dpkg.Client{},
+		Packages:   packages{dpkg.Client{}, a.order.Release},
 		Containers: containers{podman.Client{}},
-		Database:   &copies{foreign: cfg.Database.DSN != "", workflows: workflows, hands: hands},
+		Database:   &copies{foreign: cfg.Database.DSN != "", workflows: slices.Contains(apps, "arasul-n8n.service"), hands: hands},
 		Units:      standing{hands, apps},
 		Health: &update.Prover{
 			Sight:  func(ctx context.Context) (update.Sight, error) { return lookAround(ctx, hands) },
 			Streak: proofStreak, Every: proofEvery, Limit: proofLimit, Say: a.say,
 		},
 	}
+}
+
+// packages is dpkg, as an update uses it.
+type packages struct {
+	dpkg.Client
+	release update.Release
+}
+
+// Check implements update.Packages: what was received weeks ago may have been
+// damaged since.
+func (p packages) Check(ctx context.Context) error {
+	for path, want := range p.release.SHA256 {
+		f, err := os.Open(path) //nolint:gosec // ours
+		if err != nil {
+			return err
+		}
+		sum := sha256.New()
+		_, err = io.Copy(sum, f)
+		_ = f.Close()
+		if err != nil {
+			return err
+		}
+		if got := hex.EncodeToString(sum.Sum(nil)); got != want {
+			return fmt.Errorf("the disk does not give back what was received: %s", filepath.Base(path))
+		}
+	}
+	return p.Client.Check(ctx)
 }
 
 // containers is podman, as an update uses it.

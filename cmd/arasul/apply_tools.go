@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -113,14 +112,15 @@ type standing struct {
 }
 
 // writers are stopped ahead of everything else, and started in the other order.
-var writers = []string{"arasul-healer.service", "arasul-dashboard.socket", "arasul-executions.socket", "arasul-dashboard.service", "arasul-metrics.service"}
+var writers = []string{"arasul-healer.service", "arasul-db.service", "arasul-dashboard.socket", "arasul-executions.socket", "arasul-dashboard.service", "arasul-metrics.service"}
 
 // Stop implements update.Units.
 func (u standing) Stop(ctx context.Context) error {
-	if err := markQuiesced(); err != nil {
+	units := append(slices.Clone(writers), u.apps...)
+	if err := hold(units); err != nil {
 		return err
 	}
-	for _, unit := range append(append([]string{}, writers...), u.apps...) {
+	for _, unit := range units {
 		if err := u.hands.Stop(ctx, unit); err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ func (u standing) Stop(ctx context.Context) error {
 func (u standing) Start(ctx context.Context) error { return startOurs(ctx, u.hands, u.apps) }
 
 func startOurs(ctx context.Context, hands *systemd.Hands, apps []string) error {
-	if err := os.Remove(quiescedMark); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.RemoveAll(quiesced); err != nil {
 		return err
 	}
 	if err := hands.Reload(ctx); err != nil {
@@ -141,8 +141,11 @@ func startOurs(ctx context.Context, hands *systemd.Hands, apps []string) error {
 	if err := hands.Start(ctx, "arasul.target"); err != nil {
 		return err
 	}
-	for i := len(writers) - 1; i >= 0; i-- {
-		if err := hands.Start(ctx, writers[i]); err != nil {
+	for _, unit := range slices.Backward(writers) {
+		if unit == "arasul-db.service" { // the target has started it, and it has ended
+			continue
+		}
+		if err := hands.Start(ctx, unit); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,7 @@ const (
 	dashboardSocket = "/run/arasul/dashboard.sock"
 	proxySocket     = "/run/arasul/proxy.sock"
 	acmeSocket      = "/run/arasul/acme/acme.sock"
+	updaterSocket   = "/run/arasul/updater.sock"
 	acmeFolder      = "/var/lib/arasul/tls/acme"
 	addressesFile   = "/run/arasul/proxy/addresses-changed"
 	announcedFile   = "/run/arasul/mdns/announced"
@@ -40,6 +41,7 @@ var daemons = map[string]func(context.Context, *daemon.Daemon) error{
 	"acme":      acmeDaemon,
 	"logs":      logsDaemon,
 	"ai":        aiDaemon,
+	"updater":   updaterDaemon,
 	"apply":     applyDaemon,
 }
 

@@ -26,7 +26,17 @@ var ErrAccessDenied = errors.New("access denied")
 type Object struct {
 	Name    string // de.arasul.Healer1
 	Path    dbus.ObjectPath
-	Methods string // as <method> elements, for introspection
+	Methods string // as <method> elements, for introspection, and <signal>
+
+	// Signals, if set, are sent to whoever listens. While there is no bus nobody
+	// takes them.
+	Signals <-chan Signal
+}
+
+// Signal is one that an object sends.
+type Signal struct {
+	Name string
+	Args []any
 }
 
 // Offer has the bus call methods, whose context the caller keeps, until ctx
@@ -71,8 +81,16 @@ func (o Object) offer(ctx context.Context, methods any, offered func()) error {
 		return errors.New("another process has the name")
 	}
 	offered()
-	<-conn.Context().Done()
-	return errors.New("the bus connection was lost")
+	for {
+		select {
+		case <-conn.Context().Done():
+			return errors.New("the bus connection was lost")
+		case s := <-o.Signals:
+			if err := conn.Emit(o.Path, o.Name+"."+s.Name, s.Args...); err != nil {
+				return fmt.Errorf("sending a signal: %w", err)
+			}
+		}
+	}
 }
 
 // Call calls a method and stores what it returns in answer, or nothing when

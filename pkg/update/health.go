@@ -52,8 +52,9 @@ func (p *Prover) Prove(ctx context.Context, before map[string]bool) error {
 	ctx, cancel := context.WithTimeout(ctx, p.Limit)
 	defer cancel()
 	var first map[string]int // restarts in the first look
-	streak, relapses, missing := 0, 0, "nothing was looked at"
+	streak, relapses := 0, 0
 	for {
+		missing := ""
 		s, err := p.Sight(ctx)
 		if err == nil {
 			if first == nil {

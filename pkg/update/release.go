@@ -22,6 +22,10 @@ type Release struct {
 	Package  string    `json:"package"`  // path of the .deb
 	Images   []Image   `json:"images,omitempty"`
 	Built    time.Time `json:"built_at"`
+	OneWay   bool      `json:"one_way,omitempty"` // there is no way back after the commit
+
+	// SHA256 of the files above, by path. One that is not listed is our own.
+	SHA256 map[string]string `json:"sha256,omitempty"`
 }
 
 // Image is a container image that comes with a release.
@@ -39,6 +43,8 @@ type Current struct {
 	Bundle    string    `json:"bundle,omitempty"`
 	Txn       string    `json:"txn,omitempty"` // the transaction that installed it
 	Committed time.Time `json:"committed_at"`
+	Built     time.Time `json:"built_at"`          // the latest that is known for certain
+	OneWay    bool      `json:"one_way,omitempty"` // the release before cannot read what this one stores
 }
 
 // Files are the paths that a transaction writes to.
@@ -343,7 +349,7 @@ func (i *install) probation(ctx context.Context, tx *Tx) (any, error) {
 func (i *install) commit(_ context.Context, tx *Tx) (any, error) {
 	c := Current{
 		Version: i.release.Version, Sequence: i.release.Sequence, Floor: i.release.Floor,
-		Bundle: i.release.Bundle, Txn: i.txn, Committed: tx.began(),
+		Bundle: i.release.Bundle, Txn: i.txn, Committed: tx.began(), Built: i.release.Built, OneWay: i.release.OneWay,
 	}
 	var k kept
 	if _, err := tx.Data(stepKeep, &k); err != nil {
@@ -353,6 +359,9 @@ func (i *install) commit(_ context.Context, tx *Tx) (any, error) {
 		var old Current
 		if err := json.Unmarshal([]byte(*k.Current), &old); err == nil {
 			c.Floor = max(c.Floor, old.Floor)
+			if old.Built.After(c.Built) {
+				c.Built = old.Built
+			}
 		}
 	}
 	text, err := json.MarshalIndent(c, "", "\t")
