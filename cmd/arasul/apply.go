@@ -38,8 +38,10 @@ const (
 	proofStreak = 5
 	proofEvery  = 2 * time.Second
 	proofLimit  = 10 * time.Minute
+	undoPause   = 10 * time.Second
 	leaseFor    = 10 * time.Minute
 	leaseEvery  = time.Minute
+	leaseWait   = 30 * time.Second
 )
 
 // applyDaemon carries out the transaction under way, from wherever it is, and
@@ -64,7 +66,7 @@ func applyDaemon(ctx context.Context, d *daemon.Daemon) error {
 	defer hands.Close()
 	a.engine = update.Engine{
 		Steps:  update.Steps(*order, store.Files(container.EnvPath), a.tools(hands, d.Config())),
-		Commit: update.CommitStep, Journal: journal, Boot: id, Log: d.Log, Changed: a.changed,
+		Commit: update.CommitStep, Journal: journal, Boot: id, Log: d.Log, Changed: a.changed, Pause: undoPause,
 	}
 	// Before anything else of ours starts at this boot: see arasul-apply.service.
 	if update.Quiet(journal.Records()) {
@@ -74,10 +76,11 @@ func applyDaemon(ctx context.Context, d *daemon.Daemon) error {
 	}
 	a.publish()
 	d.Ready("from " + order.From + " to " + order.Release.Version)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go leaseHealer(ctx)
+	leasing, release := context.WithCancel(ctx)
+	defer release()
+	go leaseHealer(leasing)
 	outcome, err := a.run(ctx)
+	release()
 	if err != nil {
 		return err
 	}
@@ -122,10 +125,26 @@ func (a *apply) end(ctx context.Context, hands *systemd.Hands, outcome update.Ou
 		return err
 	}
 	_ = os.Remove(updateMark)
-	leaseCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	_ = (healer1.Client{}).Lease(leaseCtx, "updater", 0)
+	a.giveBackLease(ctx)
 	return daemon.ErrDone
+}
+
+// giveBackLease lets the healer act again. It may just have been started.
+func (a *apply) giveBackLease(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, leaseWait)
+	defer cancel()
+	for {
+		err := (healer1.Client{}).Lease(ctx, "updater", 0)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			a.log.Warn("the healer keeps its hands off for another while", "err", err)
+			return
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // keepArchives leaves the archives of images where images are repaired from.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -60,7 +61,7 @@ func (c *copies) ask(ctx context.Context, verb, name string) error {
 	if c.workflows {
 		args = append(args, "--workflows")
 	}
-	return asDatabase(ctx, "/proc/self/exe", args...)
+	return asDatabase(ctx, filepath.Join(update.Dir, "run", update.Runner), args...)
 }
 
 // awake waits until the server runs, which after a power cut may take its time.

@@ -68,7 +68,7 @@ func (Client) Keep(ctx context.Context, path string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	cmd := exec.CommandContext(ctx, "dpkg-repack", Package)
+	cmd := exec.CommandContext(ctx, "dpkg-repack", "--tag=none", "--deb-option=-Zgzip", "--deb-option=-z1", Package) // it is kept for a while only
 	cmd.Dir = dir
 	if err := run(cmd); err != nil {
 		return err
@@ -143,10 +143,13 @@ func (t *tail) gist() string {
 		if line == "" {
 			continue
 		}
-		last = line
 		if strings.Contains(line, "error") || strings.Contains(line, "returned") {
+			if len(errs) == 0 && last != "" { // what the script said ahead of it
+				errs = append(errs, last)
+			}
 			errs = append(errs, line)
 		}
+		last = line
 	}
 	if len(errs) == 0 {
 		return last

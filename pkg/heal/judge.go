@@ -9,6 +9,9 @@ import (
 	"github.com/arasul/arasul/pkg/api"
 )
 
+// onDemand are daemons that end when they have nothing to do.
+var onDemand = map[string]bool{"arasul-updater.service": true, "arasul-apply.service": true}
+
 // Judge says how a unit does and, when it is not up, why, in words.
 func Judge(u api.Unit) (api.Status, string) {
 	switch {
@@ -28,7 +31,7 @@ func Judge(u api.Unit) (api.Status, string) {
 		return api.Degraded, "waiting to be started"
 	case u.Result == skipped:
 		return api.Unknown, "it has nothing to run yet"
-	case u.OneShot && u.Result == "success":
+	case (u.OneShot || onDemand[u.Name]) && u.Result == "success":
 		return api.Up, ""
 	default:
 		return api.Down, "stopped"

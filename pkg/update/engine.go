@@ -34,6 +34,9 @@ type Engine struct {
 	Boot    string // the kernel's id of this run
 	Log     *slog.Logger
 
+	// Pause is how long it waits before it calls an Undo again that has failed.
+	Pause time.Duration
+
 	// Changed, if set, is called after each record, with the position it led to.
 	Changed func(Position)
 }
@@ -200,7 +203,15 @@ func (e *Engine) undo(ctx context.Context, name string) error {
 				return ctx.Err()
 			}
 			e.Log.Error("step not undone", "action", name, "err", err)
-			return e.record(Record{Phase: Failed, Step: name, Reason: short(err)})
+			if err := e.record(Record{Phase: Failed, Step: name, Reason: short(err)}); err != nil {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(e.Pause):
+				return nil
+			}
 		}
 	}
 	return e.record(Record{Phase: Undone, Step: name})

@@ -63,8 +63,10 @@ func (s Store) Files(images string) Files {
 
 // Init makes the folders.
 func (s Store) Init() error {
-	for _, dir := range []string{s.Dir, s.path("history"), s.path("kept")} {
-		if err := stable.MkdirAll(s.FS, dir, 0o700); err != nil {
+	// The program of a transaction is also run as the user of the database, who may
+	// pass through, and see nothing.
+	for dir, perm := range map[string]fs.FileMode{s.Dir: 0o711, s.path("history"): 0o700, s.path("kept"): 0o700} {
+		if err := stable.MkdirAll(s.FS, dir, perm); err != nil {
 			return err
 		}
 	}
@@ -132,7 +134,7 @@ func (s Store) Accept(o Order, parts string, program []byte) error {
 	if err := s.clear(next, parts); err != nil {
 		return err
 	}
-	if err := stable.MkdirAll(s.FS, next, 0o700); err != nil {
+	if err := stable.MkdirAll(s.FS, next, 0o711); err != nil {
 		return err
 	}
 	text, err := json.MarshalIndent(o, "", "\t")
@@ -187,8 +189,10 @@ func (s Store) Archive(o Order) error {
 	if err := removeAll(s.FS, filepath.Join(run, "parts")); err != nil {
 		return err
 	}
-	if err := s.FS.Remove(filepath.Join(run, Runner)); err != nil {
-		return err
+	for _, name := range []string{filepath.Join(run, Runner), s.path("kept", o.ID+".deb")} {
+		if err := s.FS.Remove(name); err != nil {
+			return err
+		}
 	}
 	if err := s.FS.Rename(run, s.path("history", o.ID)); err != nil {
 		return err
