@@ -101,9 +101,12 @@ func (r *Role) parse() error {
 func (r *Root) Raw() []byte { return r.raw }
 
 // KeyIDs are the IDs of the keys of releases.
-func (r *Root) KeyIDs() []string {
-	ids := make([]string, len(r.Roles.Release.keys))
-	for i, k := range r.Roles.Release.keys {
+func (r *Root) KeyIDs() []string { return r.Roles.Release.IDs() }
+
+// IDs are the IDs of a role's keys.
+func (r *Role) IDs() []string {
+	ids := make([]string, len(r.keys))
+	for i, k := range r.keys {
 		ids[i] = k.ID
 	}
 	return ids
@@ -125,18 +128,25 @@ func EncodeTrust(roots []SignedRoot) ([]byte, error) {
 	return json.Marshal(roots)
 }
 
-// follow walks from r to the newest root of a trust section, and returns those on
-// the way. Roots that are older than r, or r itself, are passed over.
-func (r *Root) follow(section []byte) (newer []*Root, err error) {
+func parseTrust(section []byte) (list []SignedRoot, err error) {
 	if len(section) == 0 {
 		return nil, nil
 	}
-	var list []SignedRoot
 	if err := strict(section, &list); err != nil {
 		return nil, malformed("the trust roots: %s", err)
 	}
 	if len(list) > maxRoots {
 		return nil, malformed("there are %d trust roots, %d are allowed", len(list), maxRoots)
+	}
+	return list, nil
+}
+
+// follow walks from r to the newest root of a trust section, and returns those on
+// the way. Roots that are older than r, or r itself, are passed over.
+func (r *Root) follow(section []byte) (newer []*Root, err error) {
+	list, err := parseTrust(section)
+	if err != nil {
+		return nil, err
 	}
 	at := r
 	for _, s := range list {
@@ -170,4 +180,35 @@ func (r *Root) accept(next *Root, signatures []Signature) error {
 		}
 	}
 	return nil
+}
+
+// ParseSignedRoot reads a root with its signatures, which it does not check.
+func ParseSignedRoot(text []byte) (s SignedRoot, err error) {
+	if len(text) > maxTrust {
+		return s, refuse(TooLarge, "", "the trust root is longer than %d bytes", maxTrust)
+	}
+	if err := strict(text, &s); err != nil {
+		return s, malformed("the trust root: %s", err)
+	}
+	_, err = ParseRoot(s.Root)
+	return s, err
+}
+
+// Follow says whether s may take the place of r, and returns it.
+func (r *Root) Follow(s SignedRoot) (*Root, error) {
+	next, err := ParseRoot(s.Root)
+	if err != nil {
+		return nil, err
+	}
+	return next, r.accept(next, s.Signatures)
+}
+
+// Encode is the form of a root that is signed.
+func (r *Root) Encode() ([]byte, error) {
+	text, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return nil, err
+	}
+	_, err = ParseRoot(text)
+	return text, err
 }

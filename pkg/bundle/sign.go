@@ -254,3 +254,24 @@ func (r *Root) vouched(role Role, kind string, message, signatures []byte) ([]st
 
 // EncodeSignatures is the form of signatures in a file.
 func EncodeSignatures(list []Signature) ([]byte, error) { return json.Marshal(list) }
+
+// PublicKey is a key as it is in memory.
+func PublicKey(public crypto.PublicKey) (Key, error) {
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return Key{}, err
+	}
+	return parseDER(der)
+}
+
+// Recognize finds out which of the key's algorithms value is a signature of
+// message by.
+func (k Key) Recognize(message, value []byte) (Signature, bool) {
+	for _, algorithm := range []string{Ed25519, ECDSAP256, RSAPSS, RSAPKCS1} {
+		s := Signature{KeyID: k.ID, Algorithm: algorithm, Value: value}
+		if k.verify(s, message) {
+			return s, true
+		}
+	}
+	return Signature{}, false
+}
