@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"time"
@@ -30,17 +29,19 @@ type Root struct {
 
 // Role is who may do one thing.
 type Role struct {
-	Keys      []string `json:"keys"`      // SubjectPublicKeyInfo, in base64
+	Keys      []Base64 `json:"keys"`      // SubjectPublicKeyInfo
 	Threshold int      `json:"threshold"` // how many of them have to agree
 
 	keys []Key
 }
 
-// NewRole is a role of keys.
+// NewRole is a role of keys. One that is named twice is one.
 func NewRole(threshold int, keys ...Key) Role {
-	r := Role{Threshold: threshold, keys: keys}
+	r := Role{Threshold: threshold}
 	for _, k := range keys {
-		r.Keys = append(r.Keys, base64.StdEncoding.EncodeToString(k.DER))
+		if r.add(k) {
+			r.Keys = append(r.Keys, k.DER)
+		}
 	}
 	return r
 }
@@ -72,24 +73,25 @@ func ParseRoot(text []byte) (*Root, error) {
 	return r, nil
 }
 
+// add says whether the key is a new one: thresholds count keys, not names.
+func (r *Role) add(k Key) bool {
+	if slices.ContainsFunc(r.keys, func(old Key) bool { return old.ID == k.ID }) {
+		return false
+	}
+	r.keys = append(r.keys, k)
+	return true
+}
+
 func (r *Role) parse() error {
 	if len(r.Keys) > maxKeys {
 		return malformed("a role has %d keys, %d are allowed", len(r.Keys), maxKeys)
 	}
-	unique := map[string]bool{}
-	for _, text := range r.Keys {
-		der, err := base64.StdEncoding.Strict().DecodeString(text)
-		if err != nil {
-			return malformed("a key of the trust root: %s", err)
-		}
+	for _, der := range r.Keys {
 		key, err := parseDER(der)
 		if err != nil {
 			return malformed("a key of the trust root: %s", err)
 		}
-		if !unique[key.ID] {
-			r.keys = append(r.keys, key)
-		}
-		unique[key.ID] = true
+		r.add(key)
 	}
 	if r.Threshold < 1 || r.Threshold > len(r.keys) {
 		return malformed("%d of %d keys can never agree", r.Threshold, len(r.keys))
