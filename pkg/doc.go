@@ -52,7 +52,8 @@
 //	           setup        what the owner is asked once
 //	           update       from one release to the next, or not at all
 //
-//	surfaces   cli          the command line
+//	surfaces   araupdate    the command line of those who make releases
+//	           cli          the command line
 //	           dashboard    the HTTP API and the page
 //	           postgres     the database, from both sides
 //

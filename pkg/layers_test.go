@@ -25,7 +25,7 @@ var layers = []struct {
 	{"words", []string{"api", "atomicfile", "bundle", "config", "spool", "stable", "stream", "version"}, nil},
 	{"edges", []string{"acme", "bus", "client", "daemon", "disk", "dpkg", "host", "issue", "jetson", "journal", "kernel", "load", "mdns", "models", "modelserver", "n8n", "nvml", "objects", "ollama", "podman", "probe", "secrets", "support", "systemd", "usb"}, []string{"words"}},
 	{"decisions", []string{"auth", "bootstrap", "certs", "container", "gpu", "heal", "inference", "logs", "metrics", "proxy", "setup", "update"}, []string{"words"}},
-	{"surfaces", []string{"cli", "dashboard", "postgres"}, []string{"words", "decisions"}},
+	{"surfaces", []string{"araupdate", "cli", "dashboard", "postgres"}, []string{"words", "decisions"}},
 }
 
 // TestPackagesImportLowerLayersOnly reads the files itself: a test that asks

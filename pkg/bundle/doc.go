@@ -8,8 +8,9 @@
 //	           index: SHA-256 of each MiB of the payload
 //	           payload: packages and images, one after the other
 //
-// Signatures and manifest come first, so a file is judged after its first three
-// MiB at most, and every chunk of the payload before anything is done with it.
+// Signatures and manifest come first, so a file is judged by its head, which is
+// 1.3 MiB at most and 32 bytes more for each MiB of payload, and every chunk of the
+// payload before anything is done with it.
 // There is no compression, no archive and no path in it, at this level.
 //
 // What a file says is believed in this order: lengths within their bounds; newer

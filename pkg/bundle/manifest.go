@@ -244,6 +244,9 @@ func walk(d *json.Decoder, depth int) error {
 	if err != nil {
 		return err
 	}
+	if token == nil {
+		return errors.New("null is no value: what is not there is left out")
+	}
 	if number, ok := token.(json.Number); ok {
 		if _, err := number.Int64(); err != nil {
 			return fmt.Errorf("%s is no integer", number)

@@ -15,6 +15,7 @@ const maxJump = 10_000_000
 
 // Machine is what a release is judged by.
 type Machine struct {
+	ID       string // of /etc/machine-id; permits name it
 	Arch     string // as dpkg names it
 	OS       string // as debian:12
 	Version  string // that is installed
@@ -31,11 +32,13 @@ type Wish struct {
 	Person    bool // somebody decides, with this release before their eyes
 	Downgrade bool
 	Again     bool // although it failed
+	// Permit lets a release below the floor in: a SignedPermit, as a file holds it.
+	Permit []byte
 }
 
 // Check says why a release must not be installed on a machine, nil for nothing.
 func (v *Verified) Check(m Machine, w Wish) error {
-	for _, check := range []func(Machine, Wish) *Error{v.checkMachine, v.checkSequence, v.checkTime} {
+	for _, check := range []func(Machine, Wish) error{v.checkMachine, v.checkFloor, v.checkSequence, v.checkTime} {
 		if err := check(m, w); err != nil {
 			return err
 		}
@@ -43,7 +46,7 @@ func (v *Verified) Check(m Machine, w Wish) error {
 	return nil
 }
 
-func (v *Verified) checkMachine(m Machine, _ Wish) *Error {
+func (v *Verified) checkMachine(m Machine, _ Wish) error {
 	r := &v.Manifest.Requires
 	arch := slices.Contains(r.Arch, m.Arch)
 	for _, p := range v.Manifest.Payloads {
@@ -64,7 +67,7 @@ func (v *Verified) checkMachine(m Machine, _ Wish) *Error {
 	return nil
 }
 
-func (v *Verified) checkSequence(m Machine, w Wish) *Error {
+func (v *Verified) checkSequence(m Machine, w Wish) error {
 	r := &v.Manifest.Release
 	switch {
 	case slices.Contains(v.Root.RevokedBundles, v.ID):
@@ -75,8 +78,6 @@ func (v *Verified) checkSequence(m Machine, w Wish) *Error {
 		return refuse(BadFormat, "", "the sequence %d is too far ahead of %d", r.Sequence, m.Sequence)
 	case r.Sequence == m.Sequence && m.Sequence > 0:
 		return refuse(NotNewer, "There is nothing to do.", "the release %s is installed already", r.Version)
-	case r.Sequence < m.Floor:
-		return refuse(BelowFloor, "Get a newer one.", "the release %s is older than any that may be installed here", r.Version)
 	case r.Sequence < m.Sequence && !w.Downgrade:
 		return refuse(Downgrade, "To go back to it all the same: sudo arasul update apply FILE --allow-downgrade --reason TEXT.", "the release %s is older than %s, which is installed", r.Version, m.Version)
 	case r.Sequence < m.Sequence && v.Manifest.Data.Schema < m.Schema:
@@ -87,9 +88,21 @@ func (v *Verified) checkSequence(m Machine, w Wish) *Error {
 	return nil
 }
 
+// checkFloor: what is below the floor comes in by a signed permit only, whoever
+// asks for it.
+func (v *Verified) checkFloor(m Machine, w Wish) error {
+	switch {
+	case v.Manifest.Release.Sequence >= m.Floor:
+		return nil
+	case len(w.Permit) == 0:
+		return refuse(BelowFloor, "Get a newer one.", "the release %s is older than any that may be installed here", v.Manifest.Release.Version)
+	}
+	return v.permitted(m, w.Permit)
+}
+
 // checkTime: a release that is out of date is not installed by itself. A clock
 // that is behind is no reason: it may have no battery.
-func (v *Verified) checkTime(m Machine, w Wish) *Error {
+func (v *Verified) checkTime(m Machine, w Wish) error {
 	r := &v.Manifest.Release
 	if r.Expires != nil && !w.Person && m.Trusted.After(*r.Expires) {
 		return refuse(Expired, "Get a newer one, or install it from the page or the console.", "the release %s was to be installed until %s", r.Version, r.Expires.Format("2006-01-02"))

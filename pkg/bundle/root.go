@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"time"
@@ -30,17 +29,19 @@ type Root struct {
 
 // Role is who may do one thing.
 type Role struct {
-	Keys      []string `json:"keys"`      // SubjectPublicKeyInfo, in base64
+	Keys      []Base64 `json:"keys"`      // SubjectPublicKeyInfo
 	Threshold int      `json:"threshold"` // how many of them have to agree
 
 	keys []Key
 }
 
-// NewRole is a role of keys.
+// NewRole is a role of keys. One that is named twice is one.
 func NewRole(threshold int, keys ...Key) Role {
-	r := Role{Threshold: threshold, keys: keys}
+	r := Role{Threshold: threshold}
 	for _, k := range keys {
-		r.Keys = append(r.Keys, base64.StdEncoding.EncodeToString(k.DER))
+		if r.add(k) {
+			r.Keys = append(r.Keys, k.DER)
+		}
 	}
 	return r
 }
@@ -72,24 +73,25 @@ func ParseRoot(text []byte) (*Root, error) {
 	return r, nil
 }
 
+// add says whether the key is a new one: thresholds count keys, not names.
+func (r *Role) add(k Key) bool {
+	if slices.ContainsFunc(r.keys, func(old Key) bool { return old.ID == k.ID }) {
+		return false
+	}
+	r.keys = append(r.keys, k)
+	return true
+}
+
 func (r *Role) parse() error {
 	if len(r.Keys) > maxKeys {
 		return malformed("a role has %d keys, %d are allowed", len(r.Keys), maxKeys)
 	}
-	unique := map[string]bool{}
-	for _, text := range r.Keys {
-		der, err := base64.StdEncoding.Strict().DecodeString(text)
-		if err != nil {
-			return malformed("a key of the trust root: %s", err)
-		}
+	for _, der := range r.Keys {
 		key, err := parseDER(der)
 		if err != nil {
 			return malformed("a key of the trust root: %s", err)
 		}
-		if !unique[key.ID] {
-			r.keys = append(r.keys, key)
-		}
-		unique[key.ID] = true
+		r.add(key)
 	}
 	if r.Threshold < 1 || r.Threshold > len(r.keys) {
 		return malformed("%d of %d keys can never agree", r.Threshold, len(r.keys))
@@ -101,9 +103,12 @@ func (r *Role) parse() error {
 func (r *Root) Raw() []byte { return r.raw }
 
 // KeyIDs are the IDs of the keys of releases.
-func (r *Root) KeyIDs() []string {
-	ids := make([]string, len(r.Roles.Release.keys))
-	for i, k := range r.Roles.Release.keys {
+func (r *Root) KeyIDs() []string { return r.Roles.Release.IDs() }
+
+// IDs are the IDs of a role's keys.
+func (r *Role) IDs() []string {
+	ids := make([]string, len(r.keys))
+	for i, k := range r.keys {
 		ids[i] = k.ID
 	}
 	return ids
@@ -125,18 +130,25 @@ func EncodeTrust(roots []SignedRoot) ([]byte, error) {
 	return json.Marshal(roots)
 }
 
-// follow walks from r to the newest root of a trust section, and returns those on
-// the way. Roots that are older than r, or r itself, are passed over.
-func (r *Root) follow(section []byte) (newer []*Root, err error) {
+func parseTrust(section []byte) (list []SignedRoot, err error) {
 	if len(section) == 0 {
 		return nil, nil
 	}
-	var list []SignedRoot
 	if err := strict(section, &list); err != nil {
 		return nil, malformed("the trust roots: %s", err)
 	}
 	if len(list) > maxRoots {
 		return nil, malformed("there are %d trust roots, %d are allowed", len(list), maxRoots)
+	}
+	return list, nil
+}
+
+// follow walks from r to the newest root of a trust section, and returns those on
+// the way. Roots that are older than r, or r itself, are passed over.
+func (r *Root) follow(section []byte) (newer []*Root, err error) {
+	list, err := parseTrust(section)
+	if err != nil {
+		return nil, err
 	}
 	at := r
 	for _, s := range list {
@@ -170,4 +182,35 @@ func (r *Root) accept(next *Root, signatures []Signature) error {
 		}
 	}
 	return nil
+}
+
+// ParseSignedRoot reads a root with its signatures, which it does not check.
+func ParseSignedRoot(text []byte) (s SignedRoot, err error) {
+	if len(text) > maxTrust {
+		return s, refuse(TooLarge, "", "the trust root is longer than %d bytes", maxTrust)
+	}
+	if err := strict(text, &s); err != nil {
+		return s, malformed("the trust root: %s", err)
+	}
+	_, err = ParseRoot(s.Root)
+	return s, err
+}
+
+// Follow says whether s may take the place of r, and returns it.
+func (r *Root) Follow(s SignedRoot) (*Root, error) {
+	next, err := ParseRoot(s.Root)
+	if err != nil {
+		return nil, err
+	}
+	return next, r.accept(next, s.Signatures)
+}
+
+// Encode is the form of a root that is signed.
+func (r *Root) Encode() ([]byte, error) {
+	text, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return nil, err
+	}
+	_, err = ParseRoot(text)
+	return text, err
 }

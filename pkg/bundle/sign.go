@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -86,9 +87,12 @@ func ParseKey(text []byte) (Key, error) {
 	if len(text) > maxPEM {
 		return Key{}, errors.New("the file is too large for a key")
 	}
-	block, _ := pem.Decode(text)
+	block, rest := pem.Decode(text)
 	if block == nil || block.Type != "PUBLIC KEY" {
 		return Key{}, errors.New("there is no PEM block PUBLIC KEY in it")
+	}
+	if len(bytes.TrimSpace(rest)) > 0 {
+		return Key{}, errors.New("something stands behind the key: each key has a file of its own")
 	}
 	return parseDER(block.Bytes)
 }
@@ -253,4 +257,30 @@ func (r *Root) vouched(role Role, kind string, message, signatures []byte) ([]st
 }
 
 // EncodeSignatures is the form of signatures in a file.
-func EncodeSignatures(list []Signature) ([]byte, error) { return json.Marshal(list) }
+func EncodeSignatures(list []Signature) ([]byte, error) {
+	if len(list) == 0 {
+		return []byte("[]"), nil
+	}
+	return json.Marshal(list)
+}
+
+// PublicKey is a key as it is in memory.
+func PublicKey(public crypto.PublicKey) (Key, error) {
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return Key{}, err
+	}
+	return parseDER(der)
+}
+
+// Recognize finds out which of the key's algorithms value is a signature of
+// message by.
+func (k Key) Recognize(message, value []byte) (Signature, bool) {
+	for _, algorithm := range []string{Ed25519, ECDSAP256, RSAPSS, RSAPKCS1} {
+		s := Signature{KeyID: k.ID, Algorithm: algorithm, Value: value}
+		if k.verify(s, message) {
+			return s, true
+		}
+	}
+	return Signature{}, false
+}

@@ -71,10 +71,10 @@ func (d *Draft) Write(w io.Writer, signatures []Signature) error {
 		if _, err := part.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		p := d.Manifest.Payloads[i]
-		if n, err := io.Copy(w, part); err != nil {
+		p, sum := d.Manifest.Payloads[i], sha256.New()
+		if n, err := io.Copy(io.MultiWriter(w, sum), part); err != nil {
 			return fmt.Errorf("copying %s: %w", p.Name, err)
-		} else if n != p.Size {
+		} else if n != p.Size || hex.EncodeToString(sum.Sum(nil)) != p.SHA256 {
 			return fmt.Errorf("%s has changed meanwhile", p.Name)
 		}
 	}
