@@ -1,9 +1,10 @@
 // Command arasul-usb looks for update bundles on the USB stick whose kernel
-// name it is given, says what it found in the journal and in update_usb.log,
-// and ends. arasul-usb@.service runs it for each stick that udev sees.
+// name it is given, hands the newest that can be installed to the updater, says
+// what it found in the journal and in update_usb.log, and ends. arasul-usb@.service
+// runs it for each stick that udev sees.
 //
-// It does not install anything and does not watch for sticks. It is a program
-// of its own because udev's library needs cgo.
+// It judges no bundle and does not watch for sticks: the updater does the one,
+// udev the other. It is a program of its own because udev's library needs cgo.
 //
 // Exit status: 0 searched, whatever was found; 1 not searched; 2 wrong usage.
 package main
@@ -21,6 +22,8 @@ import (
 
 	"github.com/jochenvg/go-udev"
 
+	"github.com/arasul/arasul/pkg/client"
+	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/usb"
 )
 
@@ -69,7 +72,14 @@ func search(ctx context.Context, name string, log *slog.Logger) int {
 		return 1
 	}
 	log = log.With("label", d.Label, "filesystem", d.Type, "uuid", d.UUID)
-	report, err := usb.Search(ctx, d, runDir+name)
+	policy := usbPolicy(log)
+	if policy == config.USBOff {
+		log.Info("stick not searched", "reason", "[update] usb is off")
+		return 0
+	}
+	report, err := usb.Search(ctx, d, runDir+name, func(ctx context.Context, s *usb.Stick, found usb.Report) error {
+		return handOver(ctx, client.New(updaterSocket), s, found, policy, log)
+	})
 	duration := time.Since(start).Round(time.Millisecond)
 	if errors.Is(err, usb.ErrInUse) {
 		log.Info("stick not searched", "reason", err, "duration", duration)

@@ -37,7 +37,8 @@ const quiesced = "/run/arasul/quiesced"
 const (
 	proofStreak = 5
 	proofEvery  = 2 * time.Second
-	proofLimit  = 10 * time.Minute
+	proofLimit  = 3 * time.Minute
+	slowLimit   = 20 * time.Minute // n8n migrates its own database when it starts
 	undoPause   = 10 * time.Second
 	leaseFor    = 10 * time.Minute
 	leaseEvery  = time.Minute
@@ -121,11 +122,11 @@ func (a *apply) end(ctx context.Context, hands *systemd.Hands, outcome update.Ou
 	if outcome == update.Committed {
 		a.keepArchives()
 	}
+	a.giveBackLease(ctx)
 	if err := a.store.Archive(a.order); err != nil {
 		return err
 	}
 	_ = os.Remove(updateMark)
-	a.giveBackLease(ctx)
 	return daemon.ErrDone
 }
 
@@ -226,6 +227,10 @@ func changing(r update.Release) (units []string) {
 
 func (a *apply) tools(hands *systemd.Hands, cfg *config.Config) update.Tools {
 	apps := changing(a.order.Release)
+	limit := proofLimit
+	if slices.Contains(apps, "arasul-n8n.service") {
+		limit = slowLimit
+	}
 	return update.Tools{
 		FS:         stable.OS{},
 		Packages:   packages{dpkg.Client{}, a.order.Release},
@@ -234,7 +239,7 @@ func (a *apply) tools(hands *systemd.Hands, cfg *config.Config) update.Tools {
 		Units:      standing{hands, apps},
 		Health: &update.Prover{
 			Sight:  func(ctx context.Context) (update.Sight, error) { return lookAround(ctx, hands) },
-			Streak: proofStreak, Every: proofEvery, Limit: proofLimit, Say: a.say,
+			Streak: proofStreak, Every: proofEvery, Limit: limit, Say: a.say,
 		},
 	}
 }

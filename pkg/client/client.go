@@ -101,6 +101,21 @@ func (c *Client) Post(ctx context.Context, path string, header http.Header, body
 	return c.patient.Do(r)
 }
 
+// Send sends a body of bytes, and decodes the answer into out. Ctx is the only
+// limit. An answer other than 2xx is an error in the words of the other side, as
+// Call's is.
+func (c *Client) Send(ctx context.Context, path string, body io.Reader, out any) error {
+	resp, err := c.Post(ctx, path, http.Header{"Content-Type": {"application/octet-stream"}}, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		return refusal(resp)
+	}
+	return json.NewDecoder(io.LimitReader(resp.Body, MaxBody)).Decode(out)
+}
+
 // Stream asks for path and hands each line of the answer to each, without its
 // newline; the slice is valid only during the call. It returns nil when the
 // other side ends the stream, the error of each when there is one, and an error

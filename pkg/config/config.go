@@ -43,6 +43,7 @@ type Config struct {
 	MDNS     MDNS     `toml:"mdns"`
 	ACME     ACME     `toml:"acme"`
 	Access   Access   `toml:"access"`
+	Update   Update   `toml:"update"`
 
 	Images     Images  `toml:"images"`
 	LLM        Engine  `toml:"llm"`
@@ -89,6 +90,18 @@ type Objects struct {
 	Region   string `toml:"region"`
 	Public   bool   `toml:"public_documents"` // anybody in the network may read the bucket documents
 }
+
+// Update sets how releases come in.
+type Update struct {
+	USB string `toml:"usb"` // what a release on a USB stick leads to: off, stage or apply
+}
+
+// What a release on a USB stick leads to.
+const (
+	USBOff   = "off"   // sticks are not looked at
+	USBStage = "stage" // it is copied and waits for somebody's word
+	USBApply = "apply" // it is installed
+)
 
 // Metrics sets how often the host is looked at.
 type Metrics struct {
@@ -162,6 +175,7 @@ func Defaults() *Config {
 		MDNS:   MDNS{Name: "arasul"},
 		ACME:   ACME{Directory: LetsEncrypt},
 		Access: Access{Status: StatusLocal},
+		Update: Update{USB: USBApply},
 		Images: Images{
 			LLM:   "docker.io/ollama/ollama:0.32.15",
 			N8N:   "docker.io/n8nio/n8n:2.41.3",
@@ -292,6 +306,9 @@ func (c *Config) Validate(report func(key, problem string)) {
 	}
 	if c.Healer.Mode != ModeAct && c.Healer.Mode != ModeShadow {
 		report("healer.mode", fmt.Sprintf("%q is neither %q nor %q", c.Healer.Mode, ModeAct, ModeShadow))
+	}
+	if !slices.Contains([]string{USBOff, USBStage, USBApply}, c.Update.USB) {
+		report("update.usb", fmt.Sprintf("%q is none of %q, %q and %q", c.Update.USB, USBOff, USBStage, USBApply))
 	}
 	if c.Access.Status != StatusLocal && c.Access.Status != StatusAdmin {
 		report("access.status", fmt.Sprintf("%q is neither %q nor %q", c.Access.Status, StatusLocal, StatusAdmin))

@@ -3,12 +3,16 @@ package update
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/bundle"
 )
+
+// maxSlice is how much of a bundle clients send at once, in bytes.
+const maxSlice = 16 << 20
 
 // maxRequest bounds what a request says, in bytes; a bundle is none.
 const maxRequest = 64 << 10
@@ -18,7 +22,7 @@ const maxRequest = 64 << 10
 //	GET    /status    api.Update
 //	GET    /stream    one api.Update a line, at each change and every 5 s
 //	GET    /history   api.UpdateHistory
-//	POST   /inspect   the beginning of a bundle → api.Bundle
+//	POST   /inspect   the beginning of a bundle → api.Bundle; ?by=usb: as nobody looks at it
 //	GET    /stage     api.StagedBundle
 //	POST   /stage     ?size=&offset=, bytes of a bundle → api.StagedBundle
 //	DELETE /stage
@@ -33,7 +37,7 @@ func (u *Updater) Handler() http.Handler {
 	mux.Handle("GET /stream", &u.hub)
 	mux.HandleFunc("GET /history", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, u.History()) })
 	mux.HandleFunc("POST /inspect", func(w http.ResponseWriter, r *http.Request) {
-		b, err := u.Inspect(r.Context(), http.MaxBytesReader(w, r.Body, bundle.MaxHead))
+		b, err := u.Inspect(r.Context(), http.MaxBytesReader(w, r.Body, bundle.MaxHead), r.URL.Query().Get("by") != "usb")
 		answerOr(w, err, http.StatusOK, b)
 	})
 	mux.HandleFunc("GET /stage", u.getStage)
@@ -81,6 +85,7 @@ func (u *Updater) postStage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := u.Receive(r.Context(), size, offset, r.Body); err != nil {
+		_, _ = io.CopyN(io.Discard, r.Body, maxSlice) // a client that still sends would not hear the answer
 		u.refuse(w, err)
 		return
 	}

@@ -102,16 +102,16 @@ func (u *Updater) mayStage(v *bundle.Verified) error {
 }
 
 // Inspect says what a bundle is, from its beginning, and whether it can be
-// installed here.
-func (u *Updater) Inspect(ctx context.Context, r io.Reader) (api.Bundle, error) {
+// installed here, with somebody who looks at it or without.
+func (u *Updater) Inspect(ctx context.Context, r io.Reader, person bool) (api.Bundle, error) {
 	v, err := u.stage.Inspect(r)
 	if err != nil {
 		return api.Bundle{}, err
 	}
-	return u.describe(ctx, v), nil
+	return u.describe(ctx, v, person), nil
 }
 
-func (u *Updater) describe(ctx context.Context, v *bundle.Verified) api.Bundle {
+func (u *Updater) describe(ctx context.Context, v *bundle.Verified, person bool) api.Bundle {
 	m := &v.Manifest
 	b := api.Bundle{
 		ID: v.ID, Version: m.Release.Version, Sequence: m.Release.Sequence, Channel: m.Release.Channel, Notes: m.Release.Notes,
@@ -125,7 +125,7 @@ func (u *Updater) describe(ctx context.Context, v *bundle.Verified) api.Bundle {
 	}
 	machine, err := u.machine(ctx)
 	if err == nil {
-		err = v.Check(machine, bundle.Wish{Person: true})
+		err = v.Check(machine, bundle.Wish{Person: person})
 	}
 	b.Problem = refusedBy(err)
 	return b
@@ -149,7 +149,7 @@ func (u *Updater) Staged(ctx context.Context) *api.StagedBundle {
 	if at == nil {
 		return nil
 	}
-	return &api.StagedBundle{Bundle: u.describe(ctx, at.Verified), ReceivedBytes: at.received(), Complete: at.complete(), Since: at.since}
+	return &api.StagedBundle{Bundle: u.describe(ctx, at.Verified, true), ReceivedBytes: at.received(), Complete: at.complete(), Since: at.since}
 }
 
 // Receive takes a stretch of a bundle: see Stage.Receive.

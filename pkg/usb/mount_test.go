@@ -107,7 +107,7 @@ func TestStickIsSearchedAndLeftAsItWas(t *testing.T) {
 			}
 			before := digest(t, img)
 			run := t.TempDir()
-			r, err := Search(t.Context(), plug(t, img, fstype), run)
+			r, err := Search(t.Context(), plug(t, img, fstype), run, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,7 +136,7 @@ func TestDirtyStickIsNotRepaired(t *testing.T) {
 	t.Cleanup(func() { unix.Unmount(work, unix.MNT_DETACH) })
 	put(t, work, map[string]string{"written.araupdate": "x"})
 	tool(t, "sync", "-f", work)
-	if _, err := Search(t.Context(), d, t.TempDir()); !errors.Is(err, ErrInUse) {
+	if _, err := Search(t.Context(), d, t.TempDir(), nil); !errors.Is(err, ErrInUse) {
 		t.Errorf("a stick in use: got %v, want ErrInUse", err)
 	}
 	pulled := filepath.Join(t.TempDir(), "pulled.img")
@@ -149,7 +149,7 @@ func TestDirtyStickIsNotRepaired(t *testing.T) {
 	}
 	before := digest(t, pulled)
 	run := t.TempDir()
-	if _, err := Search(t.Context(), plug(t, pulled, "ext4"), run); err != nil {
+	if _, err := Search(t.Context(), plug(t, pulled, "ext4"), run, nil); err != nil {
 		t.Error(err)
 	}
 	mounted(t, run)
@@ -215,7 +215,7 @@ func TestDamagedStickIsAClearError(t *testing.T) {
 		t.Fatal(err)
 	}
 	run := t.TempDir()
-	_, err := Search(t.Context(), plug(t, img, "ext4"), run)
+	_, err := Search(t.Context(), plug(t, img, "ext4"), run, nil)
 	if err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("got %v", err)
 	}

@@ -86,11 +86,16 @@ func (d Device) Check() error {
 	return nil
 }
 
+// Visit is called while the stick is mounted. Each Read of what it opens counts
+// as a sign of life.
+type Visit func(ctx context.Context, s *Stick, found Report) error
+
 // Search mounts d below dir, an existing folder of root's, and reports the
-// bundles on it. When it returns nothing is mounted any more, unless the stick
-// hangs: then it returns ErrGone after Limit at the latest, with a goroutine
-// still waiting for the kernel, and the process should end.
-func Search(ctx context.Context, d Device, dir string) (Report, error) {
+// bundles on it, to visit too unless that is nil. When it returns nothing is
+// mounted any more, unless the stick hangs: then it returns ErrGone when there was
+// no sign of life for Limit, with a goroutine still waiting for the kernel, and the
+// process should end.
+func Search(ctx context.Context, d Device, dir string, visit Visit) (Report, error) {
 	if err := d.Check(); err != nil {
 		return Report{}, err
 	}
@@ -102,22 +107,25 @@ func Search(ctx context.Context, d Device, dir string) (Report, error) {
 		return Report{}, fmt.Errorf("%s is not a block device", d.Node)
 	}
 	mnt := filepath.Join(dir, "mnt")
-	return bounded(ctx, Limit, func() (Report, error) { return search(d.Node, d.Type, mnt) },
-		func() { _ = unix.Unmount(mnt, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) })
+	return bounded(ctx, Limit, func(ctx context.Context, alive func()) (Report, error) {
+		return search(ctx, d, mnt, visit, alive)
+	}, func() { _ = unix.Unmount(mnt, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) })
 }
 
-// bounded runs do, and waits for it until ctx ends or limit is over; then it
-// calls abandon, for which it waits a second.
-func bounded(ctx context.Context, limit time.Duration, do func() (Report, error), abandon func()) (Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+// bounded runs do, and waits for it until ctx ends or it gave no sign of life for
+// limit; then it calls abandon, for which it waits a second.
+func bounded(ctx context.Context, limit time.Duration, do func(ctx context.Context, alive func()) (Report, error), abandon func()) (Report, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := time.AfterFunc(limit, func() { cancel(context.DeadlineExceeded) })
+	defer patience.Stop()
 	type result struct {
 		report Report
 		err    error
 	}
 	done := make(chan result, 1)
 	go func() {
-		r, err := do()
+		r, err := do(ctx, func() { patience.Reset(limit) })
 		done <- result{r, err}
 	}()
 	select {
@@ -134,25 +142,33 @@ func bounded(ctx context.Context, limit time.Duration, do func() (Report, error)
 	case <-left:
 	case <-time.After(time.Second):
 	}
-	return Report{}, fmt.Errorf("%w: %w", ErrGone, ctx.Err())
+	return Report{}, fmt.Errorf("%w: %w", ErrGone, context.Cause(ctx))
 }
 
-// search mounts node at mnt, scans and unmounts.
-func search(node, fstype, mnt string) (r Report, err error) {
+// search mounts d at mnt, scans, lets visit see it, and unmounts.
+func search(ctx context.Context, d Device, mnt string, visit Visit, alive func()) (r Report, err error) {
 	if err := os.Mkdir(mnt, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return r, fmt.Errorf("making the mount point: %w", err)
 	}
 	defer os.Remove(mnt)
-	if err := mount(node, fstype, mnt); err != nil {
-		return r, fmt.Errorf("mounting %s as %s: %w", node, fstype, gone(err))
+	if err := mount(d.Node, d.Type, mnt); err != nil {
+		return r, fmt.Errorf("mounting %s as %s: %w", d.Node, d.Type, gone(err))
 	}
 	defer func() {
 		if e := unmount(mnt); e != nil {
-			err = errors.Join(err, fmt.Errorf("unmounting %s: %w", node, e))
+			err = errors.Join(err, fmt.Errorf("unmounting %s: %w", d.Node, e))
 		}
 	}()
 	r, err = Scan(mnt)
-	return r, gone(err)
+	if err != nil || visit == nil || len(r.Bundles) == 0 {
+		return r, gone(err)
+	}
+	stick, err := openStick(mnt, alive)
+	if err != nil {
+		return r, gone(err)
+	}
+	defer stick.root.Close()
+	return r, gone(visit(ctx, stick, r))
 }
 
 // nosymfollow is MS_NOSYMFOLLOW of Linux 5.10; x/sys/unix has no name for it.

@@ -54,7 +54,7 @@ func TestOnlyKnownFileSystemsOnUSBAreMounted(t *testing.T) {
 	} {
 		d := good
 		change(&d)
-		if _, err := Search(t.Context(), d, t.TempDir()); err == nil || errors.Is(err, ErrGone) {
+		if _, err := Search(t.Context(), d, t.TempDir(), nil); err == nil || errors.Is(err, ErrGone) {
 			t.Errorf("%s: got %v, want a refusal", about, err)
 		}
 	}
@@ -62,11 +62,11 @@ func TestOnlyKnownFileSystemsOnUSBAreMounted(t *testing.T) {
 
 func TestWhatIsNotABlockDeviceIsNotMounted(t *testing.T) {
 	d := Device{Name: "null", Node: "/dev/null", Bus: "usb", Usage: "filesystem", Type: "vfat"}
-	if _, err := Search(t.Context(), d, t.TempDir()); err == nil || !strings.Contains(err.Error(), "not a block device") {
+	if _, err := Search(t.Context(), d, t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), "not a block device") {
 		t.Errorf("got %v", err)
 	}
 	d.Name, d.Node = "sdzz99", "/dev/sdzz99"
-	if _, err := Search(t.Context(), d, t.TempDir()); !errors.Is(err, ErrGone) {
+	if _, err := Search(t.Context(), d, t.TempDir(), nil); !errors.Is(err, ErrGone) {
 		t.Errorf("missing device: got %v, want ErrGone", err)
 	}
 }
@@ -211,7 +211,7 @@ func TestReportSaysWhatItFound(t *testing.T) {
 func TestStickThatHangsIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		never := make(chan struct{})
-		hang := func() (Report, error) { <-never; return Report{}, nil }
+		hang := func(context.Context, func()) (Report, error) { <-never; return Report{}, nil }
 		start := time.Now()
 		_, err := bounded(t.Context(), Limit, hang, func() { <-never }) // giving up hangs as well
 		if took := time.Since(start); !errors.Is(err, ErrGone) || took > Limit+2*time.Second {

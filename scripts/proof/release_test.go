@@ -1,0 +1,215 @@
+//go:build machine || box
+
+package proof
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// What the updater says, as far as these tests ask.
+type (
+	updateState struct {
+		State   string
+		Current struct {
+			Version, Previous string
+			Sequence          uint64
+		}
+		Staged *struct {
+			Bundle   string
+			Complete bool
+			Problem  *refusal
+		}
+		Run *updateRun
+	}
+	updateRun struct {
+		ID, Kind, From, To, Outcome, Reason, Step string
+		Back                                      bool
+		Interruptions                             int
+		Downtime                                  float64   `json:"downtime_seconds"`
+		Started                                   time.Time `json:"started_at"`
+		Ended                                     time.Time `json:"ended_at"`
+	}
+	refusal struct{ Code, Message, Hint, Detail string }
+)
+
+// workshop is where releases are made: the engineer's tool and keys, and programs
+// that go wrong in ways of their own.
+type workshop struct {
+	dir string
+
+	mu     sync.Mutex
+	builds map[string]string // of programs, by what is in them
+}
+
+// theWorkshop is one for all tests: building a program takes its time.
+var theWorkshop = sync.OnceValues(func() (*workshop, error) {
+	dir, err := os.MkdirTemp("", "arasul-workshop-")
+	return &workshop{dir: dir, builds: map[string]string{}}, err
+})
+
+func openWorkshop(t *testing.T) *workshop {
+	t.Helper()
+	w, err := theWorkshop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, err := os.Stat(w.tool()); err != nil {
+		command(t, "go", "build", "-o", w.tool(), "../../cmd/araupdate")
+		command(t, w.tool(), "keygen", w.key())
+	}
+	return w
+}
+
+func (w *workshop) tool() string { return filepath.Join(w.dir, "araupdate") }
+func (w *workshop) key() string  { return filepath.Join(w.dir, "release.pem") }
+
+// command runs a command here that has to succeed.
+func command(t *testing.T, args ...string) string {
+	t.Helper()
+	out, errOut, code := run(t, nil, 5*time.Minute, args...)
+	if code != 0 {
+		t.Fatalf("%s: exit status %d\n%s%s", strings.Join(args, " "), code, out, errOut)
+	}
+	return out
+}
+
+// program builds arasul as a version, with files added to its source or put in
+// the place of others. Paths are from the top of the tree.
+func (w *workshop) program(t *testing.T, version string, files map[string]string) string {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	id := fmt.Sprint(version, files)
+	if w.builds[id] != "" {
+		return w.builds[id]
+	}
+	top, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(w.dir, "program-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace := map[string]string{}
+	for name, text := range files {
+		at := filepath.Join(dir, strings.ReplaceAll(name, "/", "_"))
+		if err := os.WriteFile(at, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		replace[filepath.Join(top, name)] = at
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "arasul")
+	command(t, "env", "CGO_ENABLED=0", "go", "build", "-C", top, "-trimpath", "-buildvcs=false", "-overlay", filepath.Join(dir, "overlay.json"),
+		"-ldflags", "-s -w -X github.com/arasul/arasul/pkg/version.Version="+version, "-o", out, "./cmd/arasul")
+	w.builds[id] = out
+	return out
+}
+
+// release makes a signed release. Program is what is in the package in the place
+// of arasul; edit changes the rest of it. More are arguments of araupdate build.
+func (w *workshop) release(t *testing.T, version string, sequence int, program string, edit func(root string), more ...string) string {
+	t.Helper()
+	pkg := repack(t, version, func(root string) {
+		if program != "" {
+			command(t, "cp", program, filepath.Join(root, "usr/lib/arasul/arasul"))
+		}
+		if edit != nil {
+			edit(root)
+		}
+	})
+	out := filepath.Join(t.TempDir(), "arasul-"+version+".araupdate")
+	command(t, append([]string{w.tool(), "build", "--deb", pkg, "--sequence", fmt.Sprint(sequence), "--sign", w.key(), "-o", out}, more...)...)
+	return out
+}
+
+// trustsWorkshop has the machine trust the workshop's key.
+func (b *bed) trustsWorkshop(w *workshop) {
+	b.t.Helper()
+	key, err := os.ReadFile(w.key() + ".pub")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.put("/etc/arasul/update-keys/workshop.pem", key)
+}
+
+// updater asks the updater on its socket. What it refuses is in the answer.
+func (b *bed) updater(method, path, body string, answer any) {
+	b.t.Helper()
+	out := b.run("curl", "--silent", "--show-error", "--max-time", "120", "--unix-socket", "/run/arasul/updater.sock",
+		"--request", method, "--data-binary", body, "http://updater"+path)
+	if err := json.Unmarshal([]byte(out), answer); err != nil {
+		b.t.Fatalf("%s %s: %v: %q", method, path, err, out)
+	}
+}
+
+// stage brings a file into the machine and to the updater, and returns what was
+// received or refused.
+func (b *bed) stage(file string) (received struct {
+	Bundle   string
+	Complete bool
+	Problem  *refusal
+	Code     string
+	Detail   string
+}) {
+	b.t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.put("/root/release.araupdate", content)
+	b.updater("POST", fmt.Sprintf("/stage?offset=0&size=%d", len(content)), "@/root/release.araupdate", &received)
+	return received
+}
+
+// applies stages and installs a release, and waits until that has ended.
+func (b *bed) applies(file string) updateRun {
+	b.t.Helper()
+	received := b.stage(file)
+	if !received.Complete {
+		b.t.Fatalf("%s was not received: %+v", file, received)
+	}
+	var s updateState
+	b.updater("POST", "/apply", `{"bundle":"`+received.Bundle+`","actor":"proof"}`, &s)
+	if s.Run == nil {
+		b.t.Fatalf("the release was not taken: %+v", s)
+	}
+	return b.updated(s.Run.ID, 5*time.Minute)
+}
+
+// updated waits until a transaction has ended.
+func (b *bed) updated(id string, within time.Duration) (r updateRun) {
+	b.t.Helper()
+	eventually(b.t, within, func() error {
+		var s updateState
+		out, errOut, code := b.try("curl", "--silent", "--show-error", "--max-time", "20", "--unix-socket", "/run/arasul/updater.sock", "http://updater/status")
+		if code != 0 {
+			return fmt.Errorf("the updater does not answer: %s", errOut)
+		}
+		if err := json.Unmarshal([]byte(out), &s); err != nil {
+			return err
+		}
+		if s.Run == nil || s.Run.ID != id || s.Run.Outcome == "" {
+			return fmt.Errorf("%s", out)
+		}
+		r = *s.Run
+		return nil
+	})
+	return r
+}

@@ -1,0 +1,202 @@
+//go:build machine
+
+package proof
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// misbehaves is a program of ours that goes wrong as a file beside it says.
+const misbehaves = `package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/arasul/arasul/pkg/daemon"
+)
+
+func init() {
+	text, _ := os.ReadFile("/usr/lib/arasul/misbehave")
+	switch string(text) + " " + filepath.Base(os.Args[0]) {
+	case "500 arasul-dashboard":
+		l, err := daemon.Listeners("http")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		go func() {
+			for {
+				_, _ = sd.SdNotify(false, "READY=1")
+				_, _ = sd.SdNotify(false, sd.SdNotifyWatchdog)
+				time.Sleep(time.Second)
+			}
+		}()
+		_ = http.Serve(l[0], http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "nothing works", 500) }))
+	case "never arasul-metrics":
+		time.Sleep(time.Hour)
+	case "flaps arasul-mdns":
+		_, _ = sd.SdNotify(false, "READY=1")
+		time.Sleep(2 * time.Second)
+		os.Exit(1)
+	}
+}
+`
+
+// Two migrations, the second of which cannot be done. The first takes away what
+// only a copy of the database brings back.
+var badMigrations = map[string]string{
+	"migrations/00990_forgetful.sql": "-- +goose Up\nDELETE FROM keepsake;\nDROP TABLE token_blacklist;\n",
+	"migrations/00991_broken.sql":    "-- +goose Up\nSELECT 1/0;\n",
+}
+
+// goodMigration is in every release from the first on.
+const goodMigration = "-- +goose Up\nCREATE TABLE release_notes (text text NOT NULL);\n"
+
+// Proves UPD-1, UPD-3 and UPD-5: a release with package, migration and image is
+// installed; those after it are broken each in its own way, and package, schema,
+// rows, image and configuration go back as one.
+func TestUpdates(t *testing.T) {
+	beside(t)
+	w := openWorkshop(t)
+	b := up(t, "machine", "t-update", "--podman", "--apps", "--deb", deb(t))
+	b.settle()
+	b.trustsWorkshop(w)
+	b.inUnit("arasul images load /opt/apps/images/minio.oci --as minio; systemctl start arasul-minio.service")
+	b.asOwner("CREATE TABLE keepsake (n integer); INSERT INTO keepsake SELECT generate_series(1, 1000)")
+	b.sh("echo '# of the owner' >>/etc/arasul/arasul.toml")
+	var images struct{ first, second string }
+	images.first = b.image()
+
+	const n = "migrations/00980_notes.sql"
+	first := w.program(t, "1.1.0", map[string]string{n: goodMigration})
+	run := b.applies(w.release(t, "1.1.0", 110, first, func(root string) {
+		appendTo(t, filepath.Join(root, "etc/logrotate.d/arasul"), "# 1.1.0\n")
+	}, "--image", "minio=/var/cache/arasul-testbed/apps/images/minio-other.oci"))
+	if run.Outcome != "committed" {
+		t.Fatalf("1.1.0: %+v\n%s", run, b.run("journalctl", "--no-pager", "--output=cat", "--unit=arasul-apply"))
+	}
+	t.Logf("figure: a release of 60 MB with package, migration and image took %s, services stood still for %.1f s", run.Ended.Sub(run.Started).Round(time.Second), run.Downtime)
+	images.second = b.image()
+	if images.second == images.first {
+		t.Error("the object store runs the old image")
+	}
+	want := b.standing()
+	if want.version != "1.1.0" || !strings.Contains(want.schema, "980") || want.rows != "1000" || !strings.Contains(want.config, "# 1.1.0") || !strings.Contains(want.config, "# of the owner") {
+		t.Fatalf("after 1.1.0: %+v", want)
+	}
+	b.allWell()
+
+	bad := w.program(t, "1.2.0", map[string]string{n: goodMigration, "cmd/arasul/misbehave.go": misbehaves})
+	forgetful := map[string]string{n: goodMigration}
+	for name, text := range badMigrations {
+		forgetful[name] = text
+	}
+	for i, tc := range []struct {
+		name, program, misbehave, reason string
+		edit                             func(root string)
+	}{
+		{name: "a script of the package fails", program: first, reason: "nothing works here", edit: func(root string) {
+			script := filepath.Join(root, "DEBIAN/postinst")
+			command(t, "sed", "-i", "2i echo nothing works here >&2; exit 1", script)
+		}},
+		{name: "a migration fails", program: w.program(t, "1.2.0", forgetful), reason: "division by zero"},
+		{name: "the dashboard answers 500", program: bad, misbehave: "500", reason: "500"},
+		{name: "a unit never gets ready", program: bad, misbehave: "never", reason: "arasul-metrics.service"},
+		{name: "a unit starts again and again", program: bad, misbehave: "flaps", reason: "arasul-mdns.service"},
+	} {
+		if !t.Run(tc.name, func(t *testing.T) {
+			b := b.of(t)
+			file := w.release(t, "1.2.0", 120+i, tc.program, func(root string) {
+				appendTo(t, filepath.Join(root, "etc/logrotate.d/arasul"), "# 1.2.0\n")
+				appendTo(t, filepath.Join(root, "usr/lib/arasul/misbehave"), tc.misbehave)
+				if tc.edit != nil {
+					tc.edit(root)
+				}
+			}, "--image", "minio=/var/cache/arasul-testbed/apps/images/minio.oci")
+			run := b.applies(file)
+			if run.Outcome != "rolled-back" || !strings.Contains(run.Reason, tc.reason) {
+				t.Errorf("%+v, want it to go back because of %q\n%s", run, tc.reason, b.run("journalctl", "--no-pager", "--output=cat", "--lines=40", "--unit=arasul-apply"))
+			}
+			if now := b.standing(); now != want {
+				t.Errorf("afterwards:\n%+v, want\n%+v", now, want)
+			}
+			b.allWell()
+			t.Logf("figure: gone back after %s because of %q", run.Ended.Sub(run.Started).Round(time.Second), run.Reason)
+			if again := b.stage(file); again.Problem == nil || again.Problem.Code != "failed-before" {
+				t.Errorf("the same once more: %+v", again)
+			}
+		}) {
+			return
+		}
+	}
+	t.Run("the admin goes back, and forward again", func(t *testing.T) { thereAndBack(t, b.of(t), want, images.first) })
+}
+
+// thereAndBack: a rollback after the commit keeps what was stored, and brings the
+// package and the image before.
+func thereAndBack(t *testing.T, b *bed, newest standing, oldImage string) {
+	for _, to := range []struct{ version, image string }{{newest.version, ""}, {"", newest.image}} {
+		var s updateState
+		b.updater("POST", "/rollback", `{"actor":"proof","reason":"try"}`, &s)
+		if s.Run == nil {
+			t.Fatalf("%+v", s)
+		}
+		run := b.updated(s.Run.ID, 5*time.Minute)
+		if run.Outcome != "committed" || run.Kind != "rollback" || to.version != "" && run.From != to.version {
+			t.Fatalf("%+v\n%s", run, b.run("journalctl", "--no-pager", "--output=cat", "--lines=40", "--unit=arasul-apply"))
+		}
+		want := oldImage
+		if to.image != "" {
+			want = to.image
+		}
+		if now := b.standing(); now.version != run.To || now.rows != newest.rows || now.image != want {
+			t.Errorf("now %+v", now)
+		}
+		b.allWell()
+	}
+}
+
+// standing is what an update changes.
+type standing struct{ version, schema, rows, image, running, config string }
+
+func (b *bed) standing() standing {
+	b.t.Helper()
+	return standing{
+		version: b.version(),
+		schema:  b.asOwner("SELECT max(version_id) FROM goose_db_version; SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename IN ('token_blacklist', 'release_notes')"),
+		rows:    b.asOwner("SELECT count(*) FROM keepsake"),
+		image:   b.image(),
+		running: strings.TrimSpace(b.run("podman", "inspect", "--format", "{{.Image}}", "arasul-minio")),
+		config:  b.sh("tail -n 1 /etc/logrotate.d/arasul; tail -n 1 /etc/arasul/arasul.toml"),
+	}
+}
+
+// image is the one that the object store is to run.
+func (b *bed) image() string {
+	b.t.Helper()
+	return strings.TrimSpace(b.sh("sed -n 's/^MINIO=//p' /var/lib/arasul/images.env"))
+}
+
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
