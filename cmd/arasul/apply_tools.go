@@ -157,7 +157,7 @@ func startOurs(ctx context.Context, hands *systemd.Hands, apps []string) error {
 }
 
 // onDemand are the units that come and go by themselves.
-var onDemand = []string{"arasul-apply.", "arasul-updater.", "arasul-usb@", "arasul-setup.service", "arasul-bootstrap."}
+var onDemand = []string{"arasul-apply.", "arasul-updater.", "arasul-usb@", "arasul-setup.", "arasul-setup-code.", "arasul-bootstrap."}
 
 // lookAround is what is well on this machine: the page through the proxy as a
 // browser loads it, what the healer's probes say, and every unit.
@@ -189,7 +189,7 @@ func comesAndGoes(unit string) bool {
 }
 
 func unitWell(u api.Unit) string {
-	if u.ActiveState == "active" {
+	if u.ActiveState == "active" || u.OneShot && u.ActiveState != "failed" {
 		return ""
 	}
 	return "it is " + u.ActiveState

@@ -71,6 +71,7 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 			Config:  func() (*config.Config, error) { return config.Load(config.Path) },
 		},
 
+		Updater:      client.New(updaterSocket),
 		Restarter:    healer1.Client{},
 		Inspector:    db,
 		Certificates: certificates{},

@@ -29,6 +29,7 @@ type StagedBundle struct {
 	ReceivedBytes int64     `json:"received_bytes" doc:"Checked and on disk; to go on from"`
 	Complete      bool      `json:"complete"`
 	Since         time.Time `json:"since"`
+	Time          time.Time `json:"timestamp"`
 }
 
 // Bundle is what the signed manifest of a release says.

@@ -93,7 +93,12 @@ func (c *Client) GetJSON(ctx context.Context, path string, v any) error {
 // Post sends a body, and returns the answer as it is, whenever it begins and
 // however long it lasts: ctx is the only limit. Who gets it closes its body.
 func (c *Client) Post(ctx context.Context, path string, header http.Header, body io.Reader) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost"+path, body)
+	return c.Do(ctx, http.MethodPost, path, header, body)
+}
+
+// Do asks with any method, and returns the answer as it is: see Post.
+func (c *Client) Do(ctx context.Context, method, path string, header http.Header, body io.Reader) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, body)
 	if err != nil {
 		return nil, err
 	}

@@ -83,6 +83,7 @@ type Options struct {
 	Setup       SetupFiles
 	ImagesState string // path of what is known of the container images
 
+	Updater      Updater      // nil: there is none
 	Restarter    Restarter    // the healer, over D-Bus
 	Inspector    Inspector    // the database
 	Certificates Certificates // what the proxy serves with
@@ -202,6 +203,7 @@ func (d *Dashboard) routes() error {
 		r.Get("/api/metrics/live-stream", d.live)
 		doc.AddOperation(liveOperation(doc.Components.Schemas))
 		d.chatRoutes(r, doc)
+		d.updateRoutes(r, doc)
 		r.Get("/api/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write(d.spec)

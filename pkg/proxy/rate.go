@@ -23,6 +23,7 @@ const (
 	metrics
 	webhooks
 	objects
+	transfer
 	classes int = iota
 )
 
@@ -45,6 +46,8 @@ var rates = [classes]struct {
 	pages: {3000, time.Minute},
 	// A client of S3 sends one request for each object.
 	objects: {500, time.Second},
+	// A release comes in slices of a few MiB.
+	transfer: {3000, time.Minute},
 }
 
 // How many requests of one client may be under way, and how many of those that

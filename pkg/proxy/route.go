@@ -65,6 +65,8 @@ var routes = []route{
 	{prefix: "/api/embeddings", to: assistant, rate: models, long: true, body: 2 * megabyte, within: apiWithin},
 	{prefix: "/api/metrics/", to: dashboard, rate: metrics, body: apiBody, within: apiWithin},
 	{prefix: "/api/logs/stream", to: dashboard, rate: general, long: true, body: apiBody, within: apiWithin},
+	{prefix: "/api/update/upload", to: dashboard, rate: transfer, long: true, body: 16*megabyte + kilobyte, within: modelWithin},
+	{prefix: "/api/update/events", to: dashboard, rate: general, long: true, body: kilobyte, within: apiWithin},
 	{prefix: "/metrics", to: dashboard, rate: metrics, body: apiBody, within: apiWithin},
 	{prefix: "/health"},   // our own, see health.go
 	{prefix: "/internal"}, // what our own programs say to the dashboard

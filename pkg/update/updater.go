@@ -149,7 +149,7 @@ func (u *Updater) Staged(ctx context.Context) *api.StagedBundle {
 	if at == nil {
 		return nil
 	}
-	return &api.StagedBundle{Bundle: u.describe(ctx, at.Verified, true), ReceivedBytes: at.received(), Complete: at.complete(), Since: at.since}
+	return &api.StagedBundle{Bundle: u.describe(ctx, at.Verified, true), ReceivedBytes: at.received(), Complete: at.complete(), Since: at.since, Time: time.Now().UTC()}
 }
 
 // Receive takes a stretch of a bundle: see Stage.Receive.

@@ -903,6 +903,139 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/update/apply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Install the release that was received
+         * @description The dashboard itself is replaced: it is away for a while. Whatever is not well afterwards leads back to the release before.
+         */
+        post: operations["update-apply"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/update/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Cancel an update that has not stopped anything yet, or an upload */
+        post: operations["update-cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/update/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What changes, as it changes
+         * @description Server-sent events whose data is that of update-status.
+         */
+        get: operations["update-events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/update/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Updates of this machine, the newest first */
+        get: operations["update-history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/update/rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Bring the release before back
+         * @description What was stored since stays.
+         */
+        post: operations["update-rollback"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/update/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which release is installed, and what is being done */
+        get: operations["update-status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/update/upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was received of a release */
+        get: operations["update-staged"];
+        put?: never;
+        /**
+         * Send a release, slice by slice
+         * @description Slices of up to 16 MiB, in order: Content-Range says which. The first holds the head of the file. Signature and manifest are checked before anything is stored, each MiB before it is written. The answer says where the file goes on, which may be ahead of the end of the slice; the same file again goes on where it was.
+         */
+        post: operations["update-upload"];
+        /** Forget what was received of a release */
+        delete: operations["update-forget"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/workflows/activity": {
         parameters: {
             query?: never;
@@ -1672,6 +1805,27 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
         };
+        Installed: {
+            /** Format: date-time */
+            committed_at?: string;
+            /**
+             * Format: int64
+             * @description No release with a lower sequence is installed
+             */
+            floor?: number;
+            /**
+             * @description The version that a rollback leads to; absent: there is none
+             * @example 1.3.2
+             */
+            previous?: string;
+            /**
+             * Format: int64
+             * @description Grows from release to release; absent when it was not installed by an update
+             */
+            sequence?: number;
+            /** @example 1.4.0 */
+            version: string;
+        };
         InstalledModel: {
             /** @example local */
             back_end: string;
@@ -2081,6 +2235,12 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
         };
+        Refused: {
+            /** @example not-newer */
+            code: string;
+            hint?: string;
+            message: string;
+        };
         Report: {
             /**
              * Format: int64
@@ -2386,6 +2546,46 @@ export interface components {
             /** @description The new one; see password-requirements */
             password: string;
         };
+        StagedBundle: {
+            /** Format: date-time */
+            built_at: string;
+            /** @description SHA-256 of its manifest, in hexadecimal */
+            bundle: string;
+            /** @example stable */
+            channel?: string;
+            complete: boolean;
+            /**
+             * @description What going back after it was committed would mean for what was stored since
+             * @enum {string}
+             */
+            data_class: "compatible" | "restore" | "one-way";
+            /** @description What is new, in words */
+            notes?: string;
+            /** @description The package and the images in it */
+            parts: string[] | null;
+            /** @description Why it cannot be installed here; absent: it can */
+            problem?: components["schemas"]["Refused"];
+            /**
+             * Format: int64
+             * @description Checked and on disk; to go on from
+             */
+            received_bytes: number;
+            /** Format: int64 */
+            sequence: number;
+            /** @description The first 16 digits of the SHA-256 of each key that signed it */
+            signers: string[] | null;
+            /** Format: date-time */
+            since: string;
+            /**
+             * Format: int64
+             * @description Of the whole file
+             */
+            size_bytes: number;
+            /** Format: date-time */
+            timestamp: string;
+            /** @example 1.4.0 */
+            version: string;
+        };
         Step: {
             /** @description What was found or done, in words */
             detail?: string;
@@ -2461,6 +2661,147 @@ export interface components {
              */
             uptime_seconds: number;
             version: string;
+        };
+        Update: {
+            current: components["schemas"]["Installed"];
+            /** @description Under way, or the newest that ended */
+            run?: components["schemas"]["UpdateRun"];
+            /** @description Received, whole or in part */
+            staged?: components["schemas"]["StagedBundle"];
+            /**
+             * @description stuck: neither forward nor back was possible, somebody has to look
+             * @enum {string}
+             */
+            state: "idle" | "receiving" | "staged" | "updating" | "stuck";
+            /** Format: date-time */
+            timestamp: string;
+        };
+        UpdateHistory: {
+            runs: components["schemas"]["UpdateRun"][] | null;
+            /** Format: date-time */
+            timestamp: string;
+        };
+        UpdateProblem: {
+            /** @example not-newer */
+            code?: string;
+            /**
+             * @description A human-readable explanation specific to this occurrence of the problem.
+             * @example Property foo is required but is missing.
+             */
+            detail?: string;
+            /** @description Optional list of individual error details */
+            errors?: components["schemas"]["ErrorDetail"][] | null;
+            hint?: string;
+            /**
+             * Format: uri
+             * @description A URI reference that identifies the specific occurrence of the problem.
+             * @example https://example.com/error-log/abc123
+             */
+            instance?: string;
+            /**
+             * Format: int64
+             * @description Where the file goes on, when it was not there
+             */
+            received_bytes?: number;
+            /**
+             * Format: int64
+             * @description HTTP status code
+             * @example 400
+             */
+            status?: number;
+            /** Format: date-time */
+            timestamp: string;
+            /**
+             * @description A short, human-readable summary of the problem type. This value should not change between occurrences of the error.
+             * @example Bad Request
+             */
+            title?: string;
+            /**
+             * Format: uri
+             * @description A URI reference to human-readable documentation for the error.
+             * @default about:blank
+             * @example https://example.com/errors/example
+             */
+            type: string;
+        };
+        UpdateRun: {
+            /**
+             * @description Who asked for it; usb: a stick
+             * @example admin
+             */
+            actor: string;
+            /** @description It is on the way back, or went it */
+            back: boolean;
+            bundle?: string;
+            /** @description It can still be cancelled */
+            can_cancel: boolean;
+            /**
+             * Format: double
+             * @description From the stop of services until they were proven well
+             */
+            downtime_seconds?: number;
+            /** Format: date-time */
+            ended_at?: string;
+            /** @example 1.3.2 */
+            from: string;
+            /** @example 20261126T101500-1 */
+            id: string;
+            /**
+             * Format: int64
+             * @description Times that the machine was booted meanwhile
+             */
+            interruptions: number;
+            /**
+             * @description rollback: the admin wanted the release before back
+             * @enum {string}
+             */
+            kind: "update" | "rollback";
+            /** @description What is being done, in words */
+            message?: string;
+            /**
+             * @description Empty while it is under way
+             * @enum {string}
+             */
+            outcome: "" | "committed" | "rolled-back" | "stuck";
+            /**
+             * Format: int64
+             * @description 100 only when it has ended
+             */
+            percent: number;
+            /** @description Why it went back */
+            reason?: string;
+            /** Format: date-time */
+            started_at: string;
+            /**
+             * @description Being done, or undone
+             * @example install
+             */
+            step?: string;
+            steps: components["schemas"]["UpdateStep"][] | null;
+            /** @example 1.4.0 */
+            to: string;
+        };
+        UpdateStep: {
+            /** Format: date-time */
+            ended_at?: string;
+            /** @enum {string} */
+            name: "preflight" | "keep" | "load" | "quiesce" | "snapshot" | "install" | "migrate" | "switch" | "start" | "probation" | "commit" | "cleanup";
+            /** Format: date-time */
+            started_at?: string;
+            /** @enum {string} */
+            state: "pending" | "running" | "done" | "undoing" | "undone" | "failed";
+        };
+        UpdateUndo: {
+            reason?: string;
+        };
+        UpdateWish: {
+            /** @description To a lower sequence, not below the floor; needs a reason */
+            allow_downgrade?: boolean;
+            /** @description Of what was received and looked at: another is not installed */
+            bundle: string;
+            /** @description Again, although this release failed here before */
+            force?: boolean;
+            reason?: string;
         };
         Vectors: {
             /** Format: int64 */
@@ -8963,6 +9304,1685 @@ export interface operations {
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "update-apply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateWish"];
+            };
+        };
+        responses: {
+            /** @description Done, or begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "current": {
+                     *         "previous": "1.3.2",
+                     *         "version": "1.4.0"
+                     *       },
+                     *       "state": "idle",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Update"];
+                };
+            };
+            /** @description Not understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of the kind */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Not now */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too much at once */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Refused: see code and hint */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The updater cannot be reached */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description No room on the disk */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+        };
+    };
+    "update-cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateUndo"];
+            };
+        };
+        responses: {
+            /** @description Done, or begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "current": {
+                     *         "previous": "1.3.2",
+                     *         "version": "1.4.0"
+                     *       },
+                     *       "state": "idle",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Update"];
+                };
+            };
+            /** @description Not understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of the kind */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Not now */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too much at once */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Refused: see code and hint */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The updater cannot be reached */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description No room on the disk */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+        };
+    };
+    "update-events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The updater cannot be reached */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+        };
+    };
+    "update-history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done, or begun */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "runs": [
+                     *         {
+                     *           "actor": "admin",
+                     *           "back": false,
+                     *           "can_cancel": false,
+                     *           "from": "1.3.2",
+                     *           "id": "20261126T101500-1",
+                     *           "interruptions": 0,
+                     *           "kind": "update",
+                     *           "outcome": "",
+                     *           "percent": 0,
+                     *           "started_at": "2026-03-01T10:00:00Z",
+                     *           "step": "install",
+                     *           "steps": [
+                     *             {
+                     *               "name": "preflight",
+                     *               "state": "pending"
+                     *             }
+                     *           ],
+                     *           "to": "1.4.0"
+                     *         }
+                     *       ],
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["UpdateHistory"];
+                };
+            };
+            /** @description Not understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of the kind */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Not now */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too much at once */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Refused: see code and hint */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The updater cannot be reached */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description No room on the disk */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+        };
+    };
+    "update-rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateUndo"];
+            };
+        };
+        responses: {
+            /** @description Done, or begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "current": {
+                     *         "previous": "1.3.2",
+                     *         "version": "1.4.0"
+                     *       },
+                     *       "state": "idle",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Update"];
+                };
+            };
+            /** @description Not understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of the kind */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Not now */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too much at once */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Refused: see code and hint */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The updater cannot be reached */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description No room on the disk */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+        };
+    };
+    "update-status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done, or begun */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "current": {
+                     *         "previous": "1.3.2",
+                     *         "version": "1.4.0"
+                     *       },
+                     *       "state": "idle",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Update"];
+                };
+            };
+            /** @description Not understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of the kind */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Not now */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too much at once */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Refused: see code and hint */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The updater cannot be reached */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description No room on the disk */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+        };
+    };
+    "update-staged": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done, or begun */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "built_at": "2026-03-01T10:00:00Z",
+                     *       "bundle": "text",
+                     *       "channel": "stable",
+                     *       "complete": false,
+                     *       "data_class": "compatible",
+                     *       "parts": [
+                     *         "text"
+                     *       ],
+                     *       "received_bytes": 0,
+                     *       "sequence": 0,
+                     *       "signers": [
+                     *         "text"
+                     *       ],
+                     *       "since": "2026-03-01T10:00:00Z",
+                     *       "size_bytes": 0,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "version": "1.4.0"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["StagedBundle"];
+                };
+            };
+            /** @description Not understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of the kind */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Not now */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too much at once */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Refused: see code and hint */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The updater cannot be reached */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description No room on the disk */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+        };
+    };
+    "update-upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Done, or begun */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "built_at": "2026-03-01T10:00:00Z",
+                     *       "bundle": "text",
+                     *       "channel": "stable",
+                     *       "complete": false,
+                     *       "data_class": "compatible",
+                     *       "parts": [
+                     *         "text"
+                     *       ],
+                     *       "received_bytes": 0,
+                     *       "sequence": 0,
+                     *       "signers": [
+                     *         "text"
+                     *       ],
+                     *       "since": "2026-03-01T10:00:00Z",
+                     *       "size_bytes": 0,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "version": "1.4.0"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["StagedBundle"];
+                };
+            };
+            /** @description Not understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of the kind */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Not now */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too much at once */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description The body is not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not application/json.",
+                     *       "status": 415,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Refused: see code and hint */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The updater cannot be reached */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description No room on the disk */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+        };
+    };
+    "update-forget": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done, or begun */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "current": {
+                     *         "previous": "1.3.2",
+                     *         "version": "1.4.0"
+                     *       },
+                     *       "state": "idle",
+                     *       "timestamp": "2026-03-01T10:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Update"];
+                };
+            };
+            /** @description Not understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not JSON.",
+                     *       "status": 400,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description This needs a login */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This needs a login, or the session is over.",
+                     *       "status": 401,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The request comes from a page of another site.",
+                     *       "status": 403,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of the kind */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is nothing of that name.",
+                     *       "status": 404,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Not now */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Not now, or not any more.",
+                     *       "status": 409,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too much at once */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is too large.",
+                     *       "status": 413,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Request Entity Too Large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Refused: see code and hint */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What was sent is not what is described here.",
+                     *       "status": 422,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Unprocessable Entity"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description Too many requests; Retry-After says when to come back */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Too many requests; Retry-After says when to come back.",
+                     *       "status": 429,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Too Many Requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The updater cannot be reached */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "What this needs cannot be reached right now; the detail says what that is.",
+                     *       "status": 503,
+                     *       "timestamp": "2026-03-01T10:00:00Z",
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
+                };
+            };
+            /** @description No room on the disk */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UpdateProblem"];
                 };
             };
         };
