@@ -38,5 +38,6 @@ func commandLine(args []string) int {
 		Setup:      ownerSetup{},
 		Support:    supporter{},
 		Load:       loader{},
+		Updater:    client.New(updaterSocket),
 	}, args)
 }

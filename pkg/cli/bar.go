@@ -50,6 +50,14 @@ func (b *bar) show(phase string, done, total int64) {
 	b.open = true
 }
 
+// percent says what it is at, on a terminal.
+func (b *bar) percent(phase string, percent int) {
+	const width = 30
+	full := min(100, percent) * width / 100
+	fmt.Fprintf(b.out, "\r%s: [%s%s] %3d %% %s\x1b[K", b.name, strings.Repeat("#", full), strings.Repeat(".", width-full), percent, phase)
+	b.open = true
+}
+
 // end ends the line that changes.
 func (b *bar) end() {
 	if b.open {

@@ -77,6 +77,7 @@ type Env struct {
 	Setup          Setup
 	Support        Support
 	Load           Load
+	Updater        Updater
 }
 
 // commands is the whole command line, as kong reads it.
@@ -136,6 +137,16 @@ type commands struct {
 		Check     objectsCheckCmd     `cmd:"" help:"Write a test object, read it back and compare. Needs root."`
 		Provision objectsProvisionCmd `cmd:"" help:"Make the buckets and accounts that are missing. arasul-buckets.service does so by itself."`
 	} `cmd:"" help:"Prepare and check the object store."`
+	Update struct {
+		Status   updateStatusCmd   `cmd:"" help:"Say which release is installed, and what is being done."`
+		Inspect  updateInspectCmd  `cmd:"" help:"Say what a file of a release is, and whether it can be installed here."`
+		Stage    updateStageCmd    `cmd:"" help:"Receive a release, and install nothing."`
+		Apply    updateApplyCmd    `cmd:"" help:"Install a release, from a file or the one that was received, and follow it to its end."`
+		Watch    updateWatchCmd    `cmd:"" help:"Follow an update that is under way."`
+		History  updateHistoryCmd  `cmd:"" help:"List the updates of this machine."`
+		Cancel   updateCancelCmd   `cmd:"" help:"Turn an update back that has not stopped anything yet, or forget what was received."`
+		Rollback updateRollbackCmd `cmd:"" help:"Bring the release before back. What was stored since stays."`
+	} `cmd:"" help:"Install releases, and go back. Needs root."`
 	Loadtest  loadtestCmd `cmd:"" help:"Ask the applications for much at once, and measure. Needs root."`
 	Container struct {
 		Ready containerReadyCmd `cmd:"" help:"Exits with 1 when the image of an application is missing."`

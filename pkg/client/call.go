@@ -67,8 +67,9 @@ func (c *Client) Call(ctx context.Context, method, path string, in, out any) err
 
 // refused is an answer other than 2xx, with what the other side says about it.
 type refused struct {
-	status int
-	text   string
+	status     int
+	text       string
+	code, hint string
 }
 
 func (r refused) Error() string { return r.text }
@@ -77,17 +78,25 @@ func (r refused) Error() string { return r.text }
 // method.
 func (r refused) Status() int { return r.status }
 
+// Code is the kind of the refusal, where the other side names kinds.
+func (r refused) Code() string { return r.code }
+
+// Hint says what to do about it, where the other side does.
+func (r refused) Hint() string { return r.hint }
+
 // refusal reads a problem document; without one the status has to do.
 func refusal(resp *http.Response) error {
 	var problem struct {
 		Title, Detail string
+		Code, Hint    string
 		Errors        []struct{ Message string }
 	}
-	r := refused{resp.StatusCode, resp.Status}
+	r := refused{status: resp.StatusCode, text: resp.Status}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 	if err != nil || json.Unmarshal(body, &problem) != nil {
 		return r
 	}
+	r.code, r.hint = problem.Code, problem.Hint
 	if problem.Detail != "" {
 		r.text = problem.Detail
 	} else if problem.Title != "" {
