@@ -16,6 +16,8 @@ import (
 	"github.com/arasul/arasul/pkg/mdns"
 	"github.com/arasul/arasul/pkg/n8n"
 	"github.com/arasul/arasul/pkg/proxy"
+
+	"github.com/arasul/arasul/pkg/api"
 )
 
 // How many connections a port holds open, in all and of one address. A browser
@@ -95,11 +97,13 @@ func crowd(l net.Listener, log *slog.Logger) (door net.Listener, limited bool) {
 	return l, false
 }
 
-// updating says whether an update is under way: whoever runs one leaves this
-// file meanwhile. It is gone after a power cut.
-func updating() bool {
-	_, err := os.Stat(updateMark)
-	return err == nil
+// updating is the update that is under way, as far as the one that carries it out
+// says; nil for none. What it says is gone after a power cut, until it goes on.
+func updating() *api.UpdateRun {
+	if u := progressMark(); u != nil && u.Run != nil {
+		return u.Run
+	}
+	return nil
 }
 
 // signOn signs the admin in to n8n, or is nil without the password of its owner.

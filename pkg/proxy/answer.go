@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/arasul/arasul/pkg/api"
 )
 
 const style = `:root{color-scheme:light dark;font:1.1rem/1.5 system-ui,sans-serif}` +
@@ -26,13 +28,18 @@ var pageTemplate = template.Must(template.New("").Parse(`<!doctype html>
 <html lang="{{.Lang}}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 {{if .Reload}}<meta http-equiv="refresh" content="{{.Reload}}">
 {{end}}<title>Arasul: {{.Title}}</title><style>{{.Style}}</style></head>
-<body><main role="status"><h1>{{.Title}}</h1><p>{{.Text}}</p></main></body></html>
+<body><main role="status"><h1>{{.Title}}</h1><p>{{.Text}}</p>
+{{with .Run}}<p><progress max="100" value="{{.Percent}}">{{.Percent}} %</progress> {{.Percent}} %: {{$.Step}}</p>
+{{end}}</main></body></html>
 `))
 
 // answer says on our own behalf what is the matter: to a browser as a page in
 // its language, which reloads itself where waiting helps, and to everybody else
 // as an RFC 9457 problem. About is the upstream that it concerns, if any.
-func answer(w http.ResponseWriter, r *http.Request, a reply, about string) {
+func answer(w http.ResponseWriter, r *http.Request, a reply, about string) { say(w, r, a, about, nil) }
+
+// say is answer, with how far the update is that explains it.
+func say(w http.ResponseWriter, r *http.Request, a reply, about string, run *api.UpdateRun) {
 	doNotDrain(w, r)
 	h := w.Header()
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
@@ -57,7 +64,8 @@ func answer(w http.ResponseWriter, r *http.Request, a reply, about string) {
 			Status    int       `json:"status"`
 			Detail    string    `json:"detail"`
 			Timestamp time.Time `json:"timestamp"`
-		}{"urn:arasul:problem:" + a.kind, http.StatusText(a.status), a.status, a.english(about), time.Now().UTC()})
+			Update    *progress `json:"update,omitempty"`
+		}{"urn:arasul:problem:" + a.kind, http.StatusText(a.status), a.status, a.english(about), time.Now().UTC(), progressOf(run)})
 		return
 	}
 	lang, says := "en", a.en
@@ -71,10 +79,35 @@ func answer(w http.ResponseWriter, r *http.Request, a reply, about string) {
 		Lang   string
 		Style  template.CSS
 		Reload int
-	}{says, lang, style, a.reload})
+		Run    *api.UpdateRun
+		Step   string
+	}{says, lang, style, a.reload, run, stepOf(run, lang == "de")})
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(a.status)
 	_, _ = w.Write(page.Bytes())
+}
+
+func stepOf(run *api.UpdateRun, german bool) string {
+	if run == nil {
+		return ""
+	}
+	return stepText(run, german)
+}
+
+// progress is how far an update is, for the page that waits for its end.
+type progress struct {
+	ID      string `json:"id"`
+	To      string `json:"to"`
+	Step    string `json:"step"`
+	Percent int    `json:"percent"`
+	Back    bool   `json:"back"`
+}
+
+func progressOf(run *api.UpdateRun) *progress {
+	if run == nil {
+		return nil
+	}
+	return &progress{run.ID, run.To, run.Step, run.Percent, run.Back}
 }
 
 // prefersGerman says whether an Accept-Language header puts de before en.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/arasul/arasul/pkg/api"
 )
 
 // Proves PROXY-4: whoever is away, somebody says so, in two languages, and says
@@ -42,7 +44,7 @@ func TestEachUpstreamThatIsAwayHasItsPage(t *testing.T) {
 // What was there and is not is starting again; what never was is not there yet;
 // an update explains both.
 func TestPageSaysWhySomebodyIsAway(t *testing.T) {
-	isUpdating := false
+	var isUpdating *api.UpdateRun
 	hang := make(chan struct{})
 	defer close(hang)
 	to := ""
@@ -58,7 +60,7 @@ func TestPageSaysWhySomebodyIsAway(t *testing.T) {
 		}
 	}})
 	up := h.proxy.opts.Upstreams()
-	p := New(Options{Dashboard: h.proxy.opts.Dashboard, Updating: func() bool { return isUpdating }, Upstreams: func() Upstreams {
+	p := New(Options{Dashboard: h.proxy.opts.Dashboard, Updating: func() *api.UpdateRun { return isUpdating }, Upstreams: func() Upstreams {
 		now := up
 		if to != "" {
 			now.N8N = to
@@ -80,9 +82,16 @@ func TestPageSaysWhySomebodyIsAway(t *testing.T) {
 	}
 	to = "127.0.0.1:1"
 	expect("never seen", "x", 503, "not-there")
-	isUpdating = true
+	isUpdating = &api.UpdateRun{ID: "1", To: "1.4.0", Step: "install", Percent: 60}
 	expect("never seen, in an update", "x", 503, "updating")
-	isUpdating, to = false, ""
+	if _, s := h.ask(t, "POST", "/n8n/webhook/x", ""); !strings.Contains(s.Body, `"update":{"id":"1","to":"1.4.0","step":"install","percent":60,"back":false}`) {
+		t.Errorf("programs are told %s", s.Body)
+	}
+	isUpdating.Back = true
+	if _, s := h.ask(t, "POST", "/n8n/webhook/x", "Accept: text/html\r\nAccept-Language: de\r\n"); !strings.Contains(s.Body, `<progress max="100" value="60">`) || !strings.Contains(s.Body, "es geht zurück") {
+		t.Errorf("people are told %s", s.Body)
+	}
+	isUpdating, to = nil, ""
 	expect("there", "x", 200, "")
 	expect("dies with the request", "drop", 503, "starting")
 	to = "127.0.0.1:1"

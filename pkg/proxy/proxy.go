@@ -31,6 +31,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/arasul/arasul/pkg/api"
 )
 
 // Options says who is behind us and which names are ours. The functions are
@@ -46,9 +48,9 @@ type Options struct {
 	// .local: a signature covers the host and the path, so S3 needs a name of
 	// its own.
 	StorageHost func() string
-	// Updating says whether an update is under way, which explains why
+	// Updating is the update that is under way, nil for none, which explains why
 	// somebody is away.
-	Updating func() bool
+	Updating func() *api.UpdateRun
 	// SignOn signs the admin in to n8n and returns the value of its cookie. Nil: he
 	// does that himself.
 	SignOn func(context.Context) (cookie string, err error)
@@ -84,7 +86,7 @@ func New(opts Options) *Proxy {
 		opts.Upstreams = func() Upstreams { return Upstreams{} }
 	}
 	if opts.Updating == nil {
-		opts.Updating = func() bool { return false }
+		opts.Updating = func() *api.UpdateRun { return nil }
 	}
 	p := &Proxy{opts: opts, allowance: newAllowance(), sameSite: http.NewCrossOriginProtection()}
 	p.upstreams = map[string]*upstream{
@@ -241,8 +243,8 @@ func (p *Proxy) enter(w http.ResponseWriter, r **http.Request, v *visit, upgrade
 		panic(http.ErrAbortHandler)
 	case err != nil:
 		p.opts.Log.Warn("nobody is let in", "err", err)
-		if p.opts.Updating() {
-			answer(w, *r, updating, v.route.to)
+		if run := p.opts.Updating(); run != nil {
+			say(w, *r, updating, v.route.to, run)
 		} else {
 			answer(w, *r, unsure, v.route.to)
 		}

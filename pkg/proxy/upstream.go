@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/arasul/arasul/pkg/api"
 )
 
 const (
@@ -25,7 +27,7 @@ type upstream struct {
 	target   func() string // its address on loopback; "" if this machine has none
 	network  string
 	probe    string // the path that says whether it is up
-	updating func() bool
+	updating func() *api.UpdateRun
 	log      *slog.Logger
 
 	transport http.RoundTripper
@@ -179,9 +181,10 @@ func (u *upstream) failed(w http.ResponseWriter, r *http.Request, err error) {
 		u.log.Warn("no answer from upstream", "name", u.name, "err", err, "path", r.URL.Path)
 	}
 	refused := errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT)
+	run := u.updating()
 	switch {
-	case u.updating():
-		answer(w, r, updating, u.name)
+	case run != nil:
+		say(w, r, updating, u.name, run)
 	case refused && !u.seen.Load() && u.name != dashboard:
 		answer(w, r, absent, u.name)
 	case errors.As(err, &network) && network.Timeout():

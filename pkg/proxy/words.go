@@ -3,6 +3,8 @@ package proxy
 import (
 	"net/http"
 	"strings"
+
+	"github.com/arasul/arasul/pkg/api"
 )
 
 // words is what we say to people in one language. A $ stands for the part of
@@ -15,6 +17,31 @@ type reply struct {
 	kind   string // the last part of the problem's type
 	reload int    // seconds after which trying again is worth it; 0: it is not
 	en, de words
+}
+
+// steps are those of an update in people's words, English and German.
+var steps = map[string][2]string{
+	"preflight": {"looking whether all is ready", "es wird geprüft, ob alles bereit ist"},
+	"keep":      {"keeping what is there", "was da ist, wird aufgehoben"},
+	"load":      {"unpacking applications", "Anwendungen werden entpackt"},
+	"quiesce":   {"stopping services", "Dienste werden angehalten"},
+	"snapshot":  {"copying the database", "die Datenbank wird kopiert"},
+	"install":   {"installing", "die neue Version wird installiert"},
+	"migrate":   {"adapting the database", "die Datenbank wird angepasst"},
+	"switch":    {"switching over", "es wird umgeschaltet"},
+	"start":     {"starting services", "Dienste werden gestartet"},
+	"probation": {"looking whether all is well", "es wird geprüft, ob alles gut ist"},
+	"commit":    {"finishing", "es wird abgeschlossen"},
+	"cleanup":   {"tidying up", "es wird aufgeräumt"},
+}
+
+// stepText says what is being done, or undone.
+func stepText(run *api.UpdateRun, german bool) string {
+	i := map[bool]int{true: 1}[german]
+	if run.Back {
+		return [2]string{"going back to the version before", "es geht zurück zur vorigen Version"}[i]
+	}
+	return steps[run.Step][i]
 }
 
 func (a reply) english(about string) string {
@@ -39,7 +66,7 @@ var (
 	absent = reply{http.StatusServiceUnavailable, "not-there", 10,
 		words{"Not there yet", "$ is not set up on this appliance yet, or is starting for the first time. The start page shows what is missing. This page reloads by itself."},
 		words{"Noch nicht da", "$ ist auf diesem Gerät noch nicht eingerichtet oder startet gerade zum ersten Mal. Die Startseite zeigt, was fehlt. Diese Seite lädt sich von selbst neu."}}
-	updating = reply{http.StatusServiceUnavailable, "updating", 10,
+	updating = reply{http.StatusServiceUnavailable, "updating", 3,
 		words{"An update is running", "This appliance is being updated. It takes a few minutes; please leave it switched on. This page reloads by itself."},
 		words{"Ein Update läuft", "Dieses Gerät wird gerade aktualisiert. Das dauert einige Minuten; bitte lassen Sie es eingeschaltet. Diese Seite lädt sich von selbst neu."}}
 	unsure = reply{http.StatusServiceUnavailable, "starting", 2,
