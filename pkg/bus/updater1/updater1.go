@@ -86,7 +86,7 @@ func news(last *api.UpdateRun, run *api.UpdateRun) (out []bus.Signal) {
 	}
 	fresh := run.ID != last.ID
 	if (fresh || run.Percent != last.Percent || run.Step != last.Step) && run.Outcome == "" {
-		out = append(out, bus.Signal{Name: "Progress", Args: []any{uint32(run.Percent), run.Step}}) //nolint:gosec // 0 to 100
+		out = append(out, bus.Signal{Name: "Progress", Args: []any{uint32(run.Percent), run.Step}})
 	}
 	if !fresh && last.Outcome == "" && run.Outcome != "" {
 		out = append(out, bus.Signal{Name: "Progress", Args: []any{uint32(100), run.Outcome}}, bus.Signal{Name: "Completed", Args: []any{run.ID, run.Outcome}})
