@@ -3,6 +3,7 @@
 // in the clear and codes do not depend on the time; nothing here is a model.
 
 import { answerApps, appsWorld } from "./apps.mjs";
+import { answerUpdates, updatesWorld } from "./updates.mjs";
 import { randomUUID } from "node:crypto";
 
 const iso = (ms) => new Date(ms).toISOString();
@@ -40,6 +41,7 @@ export function adminWorld() {
     ]),
     audit: auditOf(now),
     apps: appsWorld(now),
+    updates: updatesWorld(now),
     logs: logsOf(now),
     followers: new Set(),
     certificates: {
@@ -143,7 +145,8 @@ export function answerAdmin(a, req, url, body) {
 
   if (req.method !== "GET") {
     if (req.headers["sec-fetch-site"] && req.headers["sec-fetch-site"] !== "same-origin") return problem(403, "", "Cross-site.");
-    if (req.headers["content-type"] !== "application/json") return problem(415, "", "Not JSON.");
+    const wanted = path === "/api/update/upload" && req.method === "POST" ? "application/octet-stream" : "application/json";
+    if (req.headers["content-type"] !== wanted) return problem(415, "", "Not JSON.");
   }
   switch (route) {
     case "GET /api/auth/status":
@@ -167,11 +170,11 @@ export function answerAdmin(a, req, url, body) {
       a.failures = 0;
       return signIn();
   }
-  const admins = /^\/api\/(auth|audit|logs|certificates|llm|workflows|setup|images|system\/network|services\/ai|services\/[^/]+\/restart)/;
+  const admins = /^\/api\/(auth|audit|logs|certificates|llm|workflows|setup|images|update|system\/network|services\/ai|services\/[^/]+\/restart)/;
   if (!admins.test(path)) return !mine && !a.statusOpen ? problem(401, "unauthenticated", "Please sign in.") : undefined;
   if (!mine) return problem(401, "unauthenticated", "Please sign in.");
   mine.last_used_at = iso(Date.now());
-  const app = answerApps(a.apps, route, url, body);
+  const app = answerApps(a.apps, route, url, body) ?? answerUpdates(a.updates, route, req, body);
   if (app) return app;
 
   switch (route) {

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { log } from "./admin.mjs";
 import { states } from "./apps.mjs";
+import { begin, release } from "./updates.mjs";
 import { faultless, launch, sticksOut, visitAt } from "./browser.mjs";
 
 let browser;
@@ -89,6 +90,14 @@ const looks = [
   ["all is set up", "setup", true, (w) => states.ready(w.admin.apps)],
   ["set-up", "setup", true, () => {}],
   ["set-up before it ran", "setup", true, (w) => delete w.admin.apps.setup.report],
+  ["updates", "update", true, () => {}],
+  ["a release that can be installed", "update", true, (w) => (w.admin.updates.staged = release()), (page) => page.getByRole("button", { name: /^Install/ }).click()],
+  ["a release that cannot", "update", true, (w) => (w.admin.updates.staged = release({ problem: { code: "no-space", message: "4.0 GB more are needed", hint: "" } }))],
+  ["half a release", "update", true, (w) => (w.admin.updates.staged = release({ received_bytes: 200_000_000, complete: false }))],
+  ["the way back", "update", true, () => {}, (page) => page.getByRole("button", { name: /^(Back to|Zurück zur)/ }).click()],
+  ["an update under way", "update", true, (w) => begin(w.admin.updates, "update", "1.4.0")],
+  ["an update that is stuck", "update", true, (w) => begin(w.admin.updates, "update", "1.4.0", { outcome: "stuck", reason: "dpkg: no space left on device" })],
+  ["a release waits", "", true, (w) => (w.admin.updates.staged = release())],
   ["no audit", "audit", true, (w) => (w.admin.audit = [])],
   ["sign in first", "audit", false, () => {}],
   ["audit failed", "audit", true, () => {}, async (page, w) => {
@@ -332,7 +341,7 @@ test("the menu opens, closes and leads on by keyboard, and Back comes back", () 
     await page.keyboard.press("Escape");
     assert.equal(await menu.getAttribute("aria-expanded"), "false");
     assert.equal(await menu.evaluate((e) => e === document.activeElement), true);
-    for (const key of ["Enter", ...Array(7).fill("Tab"), "Enter"]) await page.keyboard.press(key);
+    for (const key of ["Enter", ...Array(8).fill("Tab"), "Enter"]) await page.keyboard.press(key);
     await page.locator(".lines").waitFor();
     assert.equal(await page.title(), "Logs – Arasul");
     assert.equal(await page.evaluate(() => document.activeElement.id), "content");
@@ -469,4 +478,51 @@ test("the owner answers on the page and sees what comes of it", () =>
     await page.getByText("Taken on. It begins in a moment.").waitFor();
     assert.deepEqual(w.admin.apps.answered, { name: "office", llm_model: "phi4:14b", embedding_model: "nomic-embed-text", n8n_licence: true, minio_password: "My-Storage-Key" });
     assert.equal(await page.locator("[name=new-password]").inputValue(), "");
+  }));
+
+const file = (bytes, name = "arasul-1.4.0.araupdate") => ({ name, mimeType: "application/octet-stream", buffer: Buffer.alloc(bytes) });
+
+// Proves UPD-7: the owner installs a release from a file and sees how far it is to the end,
+// although the page's own server is replaced meanwhile.
+test("a release is uploaded, looked at, installed and seen to its end", () =>
+  visit("update", (w) => (w.admin.updates.breaks = 1), { admin: true }, async (page, s, w) => {
+    await page.locator("input[type=file]").setInputFiles(file(20 << 20));
+    await page.getByText("Version 1.4.0 is here and can be installed.").waitFor();
+    assert.deepEqual(w.admin.updates.slices.map(([from]) => from), [0, 8 << 20, 16 << 20]);
+    await page.getByText("Models load faster.").waitFor();
+    await page.getByRole("button", { name: "Install", exact: true }).click();
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), "No");
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Install", exact: true }).click();
+    await page.getByRole("button", { name: "Yes, install" }).click();
+    await page.getByRole("progressbar", { name: "Version 1.4.0 is being installed" }).waitFor();
+    await page.getByText("Adapt the database").first().waitFor();
+    await page.getByText("Version 1.4.0 is installed, and all is well.").waitFor();
+    await page.getByText("services stood still for 19").waitFor();
+    await page.getByRole("button", { name: "Back to the version before" }).click();
+    await page.getByText("Go back to version 1.3.2?").waitFor();
+  }));
+
+test("a release that did not do well is told with its reason", () =>
+  visit("update", (w) => Object.assign(w.admin.updates, { staged: release(), fails: true }), { admin: true, locale: "de-DE" }, async (page) => {
+    await page.getByRole("button", { name: "Installieren" }).click();
+    await page.getByRole("button", { name: "Ja, installieren" }).click();
+    await page.getByText("wurde nicht behalten").waitFor();
+    await page.getByText("migrate: division by zero").first().waitFor();
+  }));
+
+test("a file that is no release is refused in words, and can be another", () =>
+  visit("update", (w) => (w.admin.updates.refuse = "bad-signature"), { admin: true, locale: "de-DE" }, async (page) => {
+    await page.locator("input[type=file]").setInputFiles(file(1000));
+    await page.getByText("nicht mit einem Schlüssel unterschrieben").waitFor();
+    await page.getByText("Datei auswählen").waitFor();
+  }));
+
+test("an update can be cancelled while nothing was changed", () =>
+  visit("update", (w) => (w.admin.updates.staged = release()), { admin: true }, async (page, s, w) => {
+    await page.getByRole("button", { name: "Install", exact: true }).click();
+    await page.getByRole("button", { name: "Yes, install" }).click();
+    await page.getByRole("button", { name: "Cancel the update" }).click();
+    await page.getByText("Version 1.4.0 was not kept").waitFor();
+    assert.equal(w.admin.updates.current.version, "1.3.2");
   }));

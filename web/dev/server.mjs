@@ -197,7 +197,9 @@ const trouble = (status) => ({ type: "about:blank", title: "A made-up problem", 
 async function bodyOf(req) {
   const parts = [];
   for await (const part of req) parts.push(part);
-  return parts.length > 0 ? JSON.parse(Buffer.concat(parts).toString()) : {};
+  const body = Buffer.concat(parts);
+  if (req.headers["content-type"] === "application/octet-stream") return body;
+  return body.length > 0 ? JSON.parse(body.toString()) : {};
 }
 
 /** Serves world on port (0: any). The result's push sends an event to all pages. */

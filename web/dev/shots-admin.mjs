@@ -5,6 +5,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { launch, open, signIn } from "./browser.mjs";
 import { states } from "./apps.mjs";
+import { begin, release } from "./updates.mjs";
 import { serve, world } from "./server.mjs";
 
 const [folder = "shots", only = "", kinds = ""] = process.argv.slice(2);
@@ -119,5 +120,10 @@ await shot("first-run-failed", "setup", { change: a("failed") });
 await shot("first-run-ready", "setup", { change: a("ready") });
 await shot("home", "");
 await shot("home-nothing", "", { change: a("nothing") });
+await shot("home-release", "", { change: (w) => (w.admin.updates.staged = release()) });
+await shot("update", "update");
+await shot("update-staged", "update", { change: (w) => (w.admin.updates.staged = release()), act: (page) => page.getByRole("button", { name: /^Install/ }).click() });
+await shot("update-run", "update", { change: (w) => begin(w.admin.updates, "update", "1.4.0") });
+await shot("update-stuck", "update", { change: (w) => begin(w.admin.updates, "update", "1.4.0", { outcome: "stuck", reason: "dpkg: no space left on device" }) });
 
 await browser.close();

@@ -132,7 +132,7 @@ const en = {
     of: (n: number, all: number) => `${n} of ${all} steps`,
     english: "Details are in English, as on the console.",
   },
-  links: { title: "Go to", n8n: "Workflows (n8n)", storage: "Storage (MinIO)", chat: "Chat", ai: "Models", runs: "Runs", logs: "Logs", setup: "Set up" },
+  links: { title: "Go to", n8n: "Workflows (n8n)", storage: "Storage (MinIO)", chat: "Chat", ai: "Models", runs: "Runs", logs: "Logs", updates: "Updates", setup: "Set up" },
   network: { addresses: "Addresses", name: "Name", noName: "not announced", internet: "Internet", ways: { yes: "there is a way to it", no: "no way to it" } },
 };
 
@@ -262,7 +262,7 @@ const de: typeof en = {
     of: (n, all) => `${n} von ${all} Schritten`,
     english: "Einzelheiten sind auf Englisch, wie auf der Konsole.",
   },
-  links: { title: "Weiter zu", n8n: "Workflows (n8n)", storage: "Speicher (MinIO)", chat: "Chat", ai: "Modelle", runs: "Läufe", logs: "Protokolle", setup: "Einrichten" },
+  links: { title: "Weiter zu", n8n: "Workflows (n8n)", storage: "Speicher (MinIO)", chat: "Chat", ai: "Modelle", runs: "Läufe", logs: "Protokolle", updates: "Updates", setup: "Einrichten" },
   network: { addresses: "Adressen", name: "Name", noName: "nicht angekündigt", internet: "Internet", ways: { yes: "es gibt einen Weg", no: "kein Weg dorthin" } },
 };
 

@@ -3,7 +3,7 @@
 
 import { safeNext } from "./next";
 
-const views = ["/", "/login", "/account", "/certificates", "/logs", "/audit", "/chat", "/ai", "/workflows", "/setup"] as const;
+const views = ["/", "/login", "/account", "/certificates", "/logs", "/audit", "/chat", "/ai", "/workflows", "/setup", "/update"] as const;
 export type View = (typeof views)[number];
 
 // A path that no view has shows the overview.
