@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.tools:/usr/local/go/bin:$(PATH)
 SOURCES := $(shell git ls-files cmd pkg migrations debian systemd udev logrotate go.mod go.sum)
 WEB     := $(shell git ls-files web)
 
-.PHONY: help run test check deb install soak faults bench clean generate
+.PHONY: help run test check deb install soak faults powercut bench clean generate
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -57,6 +57,11 @@ faults: ## hurt the emulated box in its memory, disk, clock and power (half an h
 	@scripts/deps
 	@$(MAKE) --no-print-directory $(DEB)
 	ARASUL_DEB=$(CURDIR)/$(DEB) go test -count=1 -v -timeout 60m -tags box,faults ./scripts/proof/
+
+powercut: ## cut the emulated box's power in updates and rollbacks (N=200: how often, a minute or two each)
+	@scripts/deps
+	@$(MAKE) --no-print-directory $(DEB)
+	ARASUL_DEB=$(CURDIR)/$(DEB) ARASUL_POWERCUTS=$(or $(N),20) go test -count=1 -v -timeout 0 -tags box ./scripts/proof/ -run TestPowerCuts
 
 bench: ## measure what docs/figures.md says
 	@scripts/deps

@@ -95,6 +95,7 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		g.Go(func() error { return daemon.Serve(ctx, n8n[0], board.Executions(db)) })
 	}
 	g.Go(func() error { return board.KeepWorkflows(ctx, db, workflows) })
+	g.Go(func() error { return board.KeepUpdates(ctx, db) })
 	g.Go(func() error { return board.FollowMetrics(ctx, client.New(metricsSocket)) })
 	g.Go(func() error { return board.FollowHealer(ctx, client.New(healerSocket)) })
 	g.Go(func() error { return board.FollowHealerStatus(ctx, healer) })

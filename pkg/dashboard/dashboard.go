@@ -110,6 +110,7 @@ type Dashboard struct {
 
 	follows   chan struct{} // one token per page that follows the journal
 	downloads chan struct{} // one token per download
+	wished    chan struct{} // a token when a client began something with releases
 
 	adminOnly atomic.Bool // nothing is open without a login
 	admission admission
@@ -144,6 +145,7 @@ func New(opts Options) (*Dashboard, error) {
 		queries:   make(chan struct{}, maxQueries),
 		follows:   make(chan struct{}, maxLogFollows),
 		downloads: make(chan struct{}, 1),
+		wished:    make(chan struct{}, 1),
 		pages:     make(map[netip.Addr]int),
 		incidents: make(map[string]api.Incident),
 		seen:      Observed{Since: time.Now(), Interval: opts.Interval},

@@ -153,6 +153,7 @@ func (d *Dashboard) changeUpdate(verb string, blank func() any) http.HandlerFunc
 		}
 		no := d.pass(w, r, http.MethodPost, "/"+verb, bytes.NewReader(body))
 		d.noteUpdate(r.Context(), verb, subject, no)
+		d.noteWish()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -202,5 +203,48 @@ func TestBadReleaseIsRefusedInWords(t *testing.T) {
 	}
 	if r := h.from("192.168.1.77").send("GET", "/api/update/status", nil); r.code != 401 {
 		t.Errorf("without a login: %d", r.code)
+	}
+}
+
+// kept is where a history is kept that can be away.
+type kept struct {
+	away bool
+	said chan []api.UpdateRun
+}
+
+func (k *kept) RecordUpdates(_ context.Context, runs []api.UpdateRun) error {
+	if k.away {
+		k.away = false
+		return errors.New("the database is away")
+	}
+	k.said <- runs
+	return nil
+}
+
+// Proves UPD-5: the database has the history from the start on, and hears of what a
+// client begins.
+func TestHistoryIsKept(t *testing.T) {
+	h, u := newHouse(t), newUpdater(t)
+	h.opts.Updater = u.client
+	owner := h.setUp()
+	ctx, stop := context.WithCancel(context.Background())
+	store, done := &kept{said: make(chan []api.UpdateRun)}, make(chan error, 1)
+	go func() { done <- h.KeepUpdates(ctx, store) }()
+	if runs := <-store.said; len(runs) != 0 {
+		t.Errorf("before anything: %+v", runs)
+	}
+	_, staged, _ := slice(owner, u.release(2), 0, len(u.release(2)))
+	if r := owner.send("POST", "/api/update/apply", map[string]any{"bundle": staged.ID}); r.code != 202 {
+		t.Fatal(r.code)
+	}
+	if runs := <-store.said; len(runs) != 1 || runs[0].To != "1.2.0" || runs[0].Outcome != "" {
+		t.Errorf("while it is under way: %+v", runs)
+	}
+	stop()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if settled, err := h.keepUpdates(context.Background(), &kept{away: true}); settled || err == nil {
+		t.Errorf("the database is away: %t, %v", settled, err)
 	}
 }

@@ -54,6 +54,7 @@ var grants = []struct{ role, to string }{
 	{"arasul-dashboard", "EXECUTE ON FUNCTION arasul_retain_access()"},
 	{"arasul-dashboard", "SELECT, INSERT, UPDATE ON workflow_activity"},
 	{"arasul-dashboard", "EXECUTE ON FUNCTION arasul_retain_workflows()"},
+	{"arasul-dashboard", "SELECT, INSERT, UPDATE ON update_events, component_updates, update_rollbacks, update_backups, update_files"},
 }
 
 // ProvisionOptions says which database to provision, and with what.

@@ -81,7 +81,7 @@ func stick(t *testing.T, files map[string]string) string {
 }
 
 // here runs a command on this host.
-func here(t *testing.T, args ...string) {
+func here(t testing.TB, args ...string) {
 	t.Helper()
 	if out, errOut, code := run(t, nil, time.Minute, args...); code != 0 {
 		t.Fatalf("%s: exit status %d\n%s%s", strings.Join(args, " "), code, out, errOut)

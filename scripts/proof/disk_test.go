@@ -90,13 +90,6 @@ func (b *bed) empty() {
 	b.allWell()
 }
 
-// asOwner asks the database as its superuser.
-func (b *bed) asOwner(query string) string {
-	b.t.Helper()
-	return strings.TrimSpace(b.run("setpriv", "--reuid=arasul-postgres", "--regid=arasul-postgres", "--init-groups",
-		"psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--host=/run/arasul/postgres", "arasul", "--command="+query))
-}
-
 // week gives the database samples of eight days.
 func (b *bed) week() {
 	b.t.Helper()

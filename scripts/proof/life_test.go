@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,30 +62,6 @@ func (b *bed) aSampleOrTwo() (n int, until time.Time) {
 		return nil
 	})
 	return n, until
-}
-
-// repack makes another version of the package, changed by edit.
-func repack(t *testing.T, version string, edit func(root string)) string {
-	t.Helper()
-	root, out := filepath.Join(t.TempDir(), "root"), filepath.Join(t.TempDir(), "arasul.deb")
-	do := func(args ...string) {
-		t.Helper()
-		if _, errOut, code := run(t, nil, time.Minute, args...); code != 0 {
-			t.Fatalf("%s: exit status %d\n%s", strings.Join(args, " "), code, errOut)
-		}
-	}
-	do("dpkg-deb", "--raw-extract", deb(t), root)
-	do("sed", "-i", "s/^Version: .*/Version: "+version+"/", root+"/DEBIAN/control")
-	if edit != nil {
-		edit(root)
-	}
-	do("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", root, out)
-	return out
-}
-
-func (b *bed) version() string {
-	b.t.Helper()
-	return b.run("dpkg-query", "--show", "--showformat=${Version}", "arasul")
 }
 
 // mainPIDs and socketInodes tell a restarted daemon and a new socket from those before.

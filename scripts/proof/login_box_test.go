@@ -51,6 +51,42 @@ func (b *bed) visits(home string, args ...string) (v visit) {
 	return v
 }
 
+// trusts has browsers with that home trust the box's authority, and returns its
+// certificate as DER.
+func (b *bed) trusts(home string) []byte {
+	b.t.Helper()
+	file := filepath.Join(home, "ca.crt")
+	b.lan(home, "curl", "--silent", "--show-error", "--fail", "--output", file, "http://arasul.local/ca.crt")
+	der, err := os.ReadFile(file)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if block, _ := pem.Decode(der); block != nil {
+		der = block.Bytes
+	}
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	store := filepath.Join(home, ".pki", "nssdb")
+	if err := os.MkdirAll(store, 0o700); err != nil {
+		b.t.Fatal(err)
+	}
+	here(b.t, "certutil", "-d", "sql:"+store, "-N", "--empty-password")
+	here(b.t, "certutil", "-d", "sql:"+store, "-A", "-n", "arasul", "-t", "C,,", "-i", file)
+	return der
+}
+
+// setupCode is the code for the first login, from the console.
+func (b *bed) setupCode() string {
+	b.t.Helper()
+	var answer struct{ Code string }
+	out := b.run("arasul", "user", "setup-code", "--json")
+	if err := json.Unmarshal([]byte(out), &answer); err != nil || answer.Code == "" {
+		b.t.Fatalf("arasul user setup-code says %q: %v", out, err)
+	}
+	return answer.Code
+}
+
 // fingerprint is what the owner compares: the same on the console and in the
 // file, or somebody on the way has changed it.
 func fingerprint(der []byte) string {
@@ -69,15 +105,7 @@ func TestNeighbourTrustsTheBoxAndLogsIn(t *testing.T) {
 	}
 
 	home := t.TempDir() // another: the browser has made a store in the first
-	file := filepath.Join(home, "ca.crt")
-	b.lan(home, "curl", "--silent", "--show-error", "--fail", "--output", file, "http://arasul.local/ca.crt")
-	der, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if block, _ := pem.Decode(der); block != nil {
-		der = block.Bytes
-	}
+	der := b.trusts(home)
 	authority, err := x509.ParseCertificate(der)
 	if err != nil {
 		t.Fatalf("/ca.crt: %v", err)
@@ -90,22 +118,7 @@ func TestNeighbourTrustsTheBoxAndLogsIn(t *testing.T) {
 	if !strings.Contains(shown, fingerprint(der)) {
 		t.Errorf("the console shows another fingerprint than %s:\n%s", fingerprint(der), shown)
 	}
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	store := filepath.Join(home, ".pki", "nssdb")
-	if err := os.MkdirAll(store, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	here(t, "certutil", "-d", "sql:"+store, "-N", "--empty-password")
-	here(t, "certutil", "-d", "sql:"+store, "-A", "-n", "arasul", "-t", "C,,", "-i", file)
-
-	var code struct{ Code string }
-	out := b.run("arasul", "user", "setup-code", "--json")
-	if err := json.Unmarshal([]byte(out), &code); err != nil || code.Code == "" {
-		t.Fatalf("arasul user setup-code says %q: %v", out, err)
-	}
-	v := b.visits(home, "owner", code.Code, "Fjord-7-"+rand.Text(), "Brook-8-"+rand.Text())
+	v := b.visits(home, "owner", b.setupCode(), "Fjord-7-"+rand.Text(), "Brook-8-"+rand.Text())
 	t.Logf("the browser says: %s, signed by %s", v.Protocol, v.Issuer)
 	if v.Protocol != "TLS 1.3" || v.Issuer != authority.Subject.CommonName {
 		t.Errorf("%s, signed by %q, want TLS 1.3 and %q", v.Protocol, v.Issuer, authority.Subject.CommonName)

@@ -20,6 +20,9 @@ func TestMain(m *testing.M) {
 		_ = flag.Set("test.parallel", "100") // slots limits it
 	}
 	code := m.Run()
+	if w, err := theWorkshop(); err == nil {
+		_ = os.RemoveAll(w.dir)
+	}
 	for _, s := range sharedBeds {
 		if s.bed == nil {
 			continue

@@ -213,3 +213,82 @@ func (b *bed) updated(id string, within time.Duration) (r updateRun) {
 	})
 	return r
 }
+
+// Two migrations, the second of which cannot be done. The first takes away what
+// only a copy of the database brings back.
+var badMigrations = map[string]string{
+	"migrations/00990_forgetful.sql": "-- +goose Up\nDELETE FROM keepsake;\nDROP TABLE token_blacklist;\n",
+	"migrations/00991_broken.sql":    "-- +goose Up\nSELECT 1/0;\n",
+}
+
+// goodMigration is in every release from the first on.
+const goodMigration = "-- +goose Up\nCREATE TABLE release_notes (text text NOT NULL);\n"
+
+// standing is what an update changes.
+type standing struct{ version, schema, rows, image, running, config string }
+
+// standing looks at what is there. The image is that of one of the applications, as
+// images.env names it.
+func (b *bed) standing(app string) standing {
+	b.t.Helper()
+	running, _, _ := b.try("podman", "inspect", "--format", "{{.Image}}", "arasul-"+app) // if it runs
+	return standing{
+		version: b.version(),
+		schema:  b.asOwner("SELECT max(version_id) FROM goose_db_version; SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename IN ('token_blacklist', 'release_notes')"),
+		rows:    b.asOwner("SELECT count(*) FROM keepsake"),
+		image:   b.image(app),
+		running: strings.TrimSpace(running),
+		config:  b.sh("tail -n 1 /etc/logrotate.d/arasul; tail -n 1 /etc/arasul/arasul.toml"),
+	}
+}
+
+// image is the one that an application is to run.
+func (b *bed) image(app string) string {
+	b.t.Helper()
+	return strings.TrimSpace(b.sh("sed -n 's/^" + strings.ToUpper(app) + "=//p' /var/lib/arasul/images.env"))
+}
+
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// repack makes another version of the package, changed by edit.
+func repack(t *testing.T, version string, edit func(root string)) string {
+	t.Helper()
+	root, out := filepath.Join(t.TempDir(), "root"), filepath.Join(t.TempDir(), "arasul.deb")
+	do := func(args ...string) {
+		t.Helper()
+		if _, errOut, code := run(t, nil, time.Minute, args...); code != 0 {
+			t.Fatalf("%s: exit status %d\n%s", strings.Join(args, " "), code, errOut)
+		}
+	}
+	do("dpkg-deb", "--raw-extract", deb(t), root)
+	do("sed", "-i", "s/^Version: .*/Version: "+version+"/", root+"/DEBIAN/control")
+	if edit != nil {
+		edit(root)
+	}
+	do("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", root, out)
+	return out
+}
+
+func (b *bed) version() string {
+	b.t.Helper()
+	return b.run("dpkg-query", "--show", "--showformat=${Version}", "arasul")
+}
+
+// asOwner asks the database as its superuser.
+func (b *bed) asOwner(query string) string {
+	b.t.Helper()
+	return strings.TrimSpace(b.run("setpriv", "--reuid=arasul-postgres", "--regid=arasul-postgres", "--init-groups",
+		"psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--host=/run/arasul/postgres", "arasul", "--command="+query))
+}

@@ -3,7 +3,6 @@
 package proof
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -52,16 +51,6 @@ func init() {
 }
 `
 
-// Two migrations, the second of which cannot be done. The first takes away what
-// only a copy of the database brings back.
-var badMigrations = map[string]string{
-	"migrations/00990_forgetful.sql": "-- +goose Up\nDELETE FROM keepsake;\nDROP TABLE token_blacklist;\n",
-	"migrations/00991_broken.sql":    "-- +goose Up\nSELECT 1/0;\n",
-}
-
-// goodMigration is in every release from the first on.
-const goodMigration = "-- +goose Up\nCREATE TABLE release_notes (text text NOT NULL);\n"
-
 // Proves UPD-1, UPD-3 and UPD-5: a release with package, migration and image is
 // installed; those after it are broken each in its own way, and package, schema,
 // rows, image and configuration go back as one.
@@ -75,7 +64,7 @@ func TestUpdates(t *testing.T) {
 	b.asOwner("CREATE TABLE keepsake (n integer); INSERT INTO keepsake SELECT generate_series(1, 1000); ALTER TABLE keepsake OWNER TO arasul_owner")
 	b.sh("echo '# of the owner' >>/etc/arasul/arasul.toml")
 	var images struct{ first, second string }
-	images.first = b.image()
+	images.first = b.image("minio")
 
 	const n = "migrations/00980_notes.sql"
 	first := w.program(t, "1.1.0", map[string]string{n: goodMigration})
@@ -86,11 +75,11 @@ func TestUpdates(t *testing.T) {
 		t.Fatalf("1.1.0: %+v\n%s", run, b.run("journalctl", "--no-pager", "--output=cat", "--unit=arasul-apply"))
 	}
 	t.Logf("figure: a release of 60 MB with package, migration and image took %s, services stood still for %.1f s", run.Ended.Sub(run.Started).Round(time.Second), run.Downtime)
-	images.second = b.image()
+	images.second = b.image("minio")
 	if images.second == images.first {
 		t.Error("the object store runs the old image")
 	}
-	want := b.standing()
+	want := b.standing("minio")
 	if want.version != "1.1.0" || !strings.Contains(want.schema, "980") || want.rows != "1000" || !strings.Contains(want.config, "# 1.1.0") || !strings.Contains(want.config, "# of the owner") {
 		t.Fatalf("after 1.1.0: %+v", want)
 	}
@@ -127,7 +116,7 @@ func TestUpdates(t *testing.T) {
 			if run.Outcome != "rolled-back" || !strings.Contains(run.Reason, tc.reason) {
 				t.Errorf("%+v, want it to go back because of %q\n%s", run, tc.reason, b.run("journalctl", "--no-pager", "--output=cat", "--lines=40", "--unit=arasul-apply"))
 			}
-			if now := b.standing(); now != want {
+			if now := b.standing("minio"); now != want {
 				t.Errorf("afterwards:\n%+v, want\n%+v", now, want)
 			}
 			b.allWell()
@@ -159,44 +148,9 @@ func thereAndBack(t *testing.T, b *bed, newest standing, oldImage string) {
 		if to.image != "" {
 			want = to.image
 		}
-		if now := b.standing(); now.version != run.To || now.rows != newest.rows || now.image != want {
+		if now := b.standing("minio"); now.version != run.To || now.rows != newest.rows || now.image != want {
 			t.Errorf("now %+v", now)
 		}
 		b.allWell()
-	}
-}
-
-// standing is what an update changes.
-type standing struct{ version, schema, rows, image, running, config string }
-
-func (b *bed) standing() standing {
-	b.t.Helper()
-	return standing{
-		version: b.version(),
-		schema:  b.asOwner("SELECT max(version_id) FROM goose_db_version; SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename IN ('token_blacklist', 'release_notes')"),
-		rows:    b.asOwner("SELECT count(*) FROM keepsake"),
-		image:   b.image(),
-		running: strings.TrimSpace(b.run("podman", "inspect", "--format", "{{.Image}}", "arasul-minio")),
-		config:  b.sh("tail -n 1 /etc/logrotate.d/arasul; tail -n 1 /etc/arasul/arasul.toml"),
-	}
-}
-
-// image is the one that the object store is to run.
-func (b *bed) image() string {
-	b.t.Helper()
-	return strings.TrimSpace(b.sh("sed -n 's/^MINIO=//p' /var/lib/arasul/images.env"))
-}
-
-func appendTo(t *testing.T, path, text string) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.WriteString(text); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
 	}
 }
