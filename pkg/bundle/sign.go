@@ -245,7 +245,7 @@ func (r *Root) vouched(role Role, kind string, message, signatures []byte) ([]st
 	}
 	switch {
 	case role.Threshold < 1:
-		return nil, refuse(BadSignature, "sudo arasul update trust says which keys there are.", "this machine trusts no key to sign releases")
+		return nil, refuse(BadSignature, "Put the public key of who makes your releases into /etc/arasul/update-keys.", "this machine trusts no key to sign releases")
 	case len(good) >= role.Threshold:
 		return good, nil
 	case revoked > 0:
