@@ -3,6 +3,7 @@ package araupdate
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -17,6 +18,14 @@ type verifyCmd struct {
 	File string   `arg:"" help:"The release." placeholder:"FILE"`
 	Key  []string `help:"Public keys, each of which is enough, as in a machine's folder." placeholder:"FILE"`
 	Root string   `help:"Trust root of a machine, signed or plain." placeholder:"FILE"`
+}
+
+// Validate implements kong's interface: what is wrong with the command line itself.
+func (v *verifyCmd) Validate() error {
+	if len(v.Key) == 0 && v.Root == "" {
+		return errors.New("say whom to trust: --key FILE or --root FILE")
+	}
+	return nil
 }
 
 func (v *verifyCmd) Run(c *commands, env *Env) error {
