@@ -151,7 +151,13 @@ func startOurs(ctx context.Context, hands *systemd.Hands, apps []string) error {
 		}
 	}
 	for _, unit := range apps {
-		_ = hands.Start(ctx, unit) // whether it is well is asked afterwards; without its image it stays away
+		off, err := hands.SwitchedOff(ctx, unit)
+		if err != nil {
+			return err
+		}
+		if !off {
+			_ = hands.Start(ctx, unit) // whether it is well is asked afterwards; without its image it stays away
+		}
 	}
 	return nil
 }

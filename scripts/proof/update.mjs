@@ -45,7 +45,7 @@ async function follow(text, name) {
   while (Date.now() < until) {
     if (await page.getByText(text).first().isVisible()) break;
     const [percent, words] = await page
-      .evaluate(() => [document.querySelector('[role="progressbar"]')?.ariaValueNow, document.querySelector("[aria-live=polite]")?.textContent])
+      .evaluate(() => [document.querySelector('[role="progressbar"]')?.ariaValueNow, document.querySelector('[role="progressbar"] + p [aria-live]')?.textContent])
       .catch(() => []);
     const now = percent == null ? "" : percent + words;
     if (now && now !== seen.at(-1)) seen.push(now);

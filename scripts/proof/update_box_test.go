@@ -94,6 +94,9 @@ func TestReleasesByStickAndByUpload(t *testing.T) {
 			t.Errorf("%s: the page showed %d stations", how, len(seen))
 		}
 		b.well(4 * time.Minute)
+		if out, _, _ := b.try("systemctl", "is-active", "arasul-n8n.service"); out != "inactive\n" {
+			t.Errorf("%s: n8n, which the owner switched off, is %s", how, out)
+		}
 	}
 
 	// Beside the release there is an older one, and what is none.
