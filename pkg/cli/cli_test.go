@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 //	@disk full              a clean-up comes to testdata/disk/full.json
 //	@console new            the dashboard answers the console testdata/console/new
 //	@owner                  nothing was set up
+//	@updater new            the updater answers testdata/updater/new
 //	@bootstrap half         bootstrap and doctor come to testdata/bootstrap/half
 //	@stdin one line\n       what standard input is
 //	$ arasul status         what is typed, and indented its output,
@@ -108,6 +109,8 @@ func play(t *testing.T, script string) string {
 			env.Stdin = given(t, strings.NewReplacer(`\n`, "\n", `\r`, "\r").Replace(rest))
 		case "@disk":
 			env.Disk = disk{filepath.Join("testdata/disk", rest+".json")}
+		case "@updater":
+			env.Updater = newUpdater(t, filepath.Join(run, "u"+rest), filepath.Join("testdata/updater", rest))
 		case "@owner":
 			env.Setup = &owner{}
 		case "@bootstrap":
