@@ -45,7 +45,7 @@ func TestPoliciesNameBuckets(t *testing.T) {
 	}
 }
 
-// Proves OBJ-3: a server that is no MinIO has no accounts, and that is no error.
+// Proves N8N-3: a server that is no MinIO has no accounts, and that is no error.
 func TestAServerWithoutAccountsIsTold(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	defer s.Close()

@@ -62,7 +62,7 @@ func (b *bed) inUnit(script string) string {
 	return b.run("systemd-run", "--quiet", "--wait", "--pipe", "--collect", "sh", "-euc", script)
 }
 
-// Proves BOOT-1, BOOT-7, BOOT-8, PKG-1, PKG-3, N8N-1, N8N-2, OBJ-3 and HEAL-9: one
+// Proves BOOT-1, BOOT-7, BOOT-8, PKG-1, PKG-3, N8N-1, N8N-2, N8N-3 and HEAL-9: one
 // machine from nothing to workflows that run, with the real applications in
 // containers; then each of them is hurt.
 func TestApplicationsInContainers(t *testing.T) {
