@@ -55,6 +55,9 @@ func TestBoxIsWellAfterAReboot(t *testing.T) {
 	b := theBox.take(t)
 	b.do("reboot")
 	b.well(2 * time.Minute)
+	if out, _, _ := b.try("sh", "-c", "journalctl --boot --no-pager --output=cat _PID=1 | grep -F 'ordering cycle'"); out != "" {
+		t.Errorf("systemd left units out:\n%s", out)
+	}
 	if out, _, _ := b.try("systemctl", "--failed", "--plain", "--no-legend"); strings.Contains(out, "arasul") {
 		t.Errorf("failed units:\n%s", out)
 	}
