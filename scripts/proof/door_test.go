@@ -49,17 +49,6 @@ func (b *bed) settle() {
 	b.remember(password)
 }
 
-// setupCode asks for one on the console.
-func (b *bed) setupCode() string {
-	b.t.Helper()
-	var answer struct{ Code string }
-	out := b.run("arasul", "user", "setup-code", "--json")
-	if err := json.Unmarshal([]byte(out), &answer); err != nil || answer.Code == "" {
-		b.t.Fatalf("arasul user setup-code says %q: %v", out, err)
-	}
-	return answer.Code
-}
-
 // newPassword is one that was never used, and that the rules accept.
 func newPassword() string { return "Fjord-7-" + rand.Text() }
 

@@ -76,17 +76,6 @@ func (b *bed) trusts(home string) []byte {
 	return der
 }
 
-// setupCode is the code for the first login, from the console.
-func (b *bed) setupCode() string {
-	b.t.Helper()
-	var answer struct{ Code string }
-	out := b.run("arasul", "user", "setup-code", "--json")
-	if err := json.Unmarshal([]byte(out), &answer); err != nil || answer.Code == "" {
-		b.t.Fatalf("arasul user setup-code says %q: %v", out, err)
-	}
-	return answer.Code
-}
-
 // fingerprint is what the owner compares: the same on the console and in the
 // file, or somebody on the way has changed it.
 func fingerprint(der []byte) string {

@@ -3,6 +3,7 @@
 package proof
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -85,4 +86,15 @@ func (b *bed) of(t *testing.T) *bed {
 	other := *b
 	other.t = t
 	return &other
+}
+
+// setupCode asks for one on the console.
+func (b *bed) setupCode() string {
+	b.t.Helper()
+	var answer struct{ Code string }
+	out := b.run("arasul", "user", "setup-code", "--json")
+	if err := json.Unmarshal([]byte(out), &answer); err != nil || answer.Code == "" {
+		b.t.Fatalf("arasul user setup-code says %q: %v", out, err)
+	}
+	return answer.Code
 }
