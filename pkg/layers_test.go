@@ -148,3 +148,30 @@ func walk(t *testing.T, visit func(pkg, file string, imports []string)) {
 		t.Fatal(err)
 	}
 }
+
+// The prototype's defect P10: its tests of signatures, of versions and of the
+// installation were there, and skipped.
+func TestNoTestOfUpdatesIsSkipped(t *testing.T) {
+	n := 0
+	for _, dir := range []string{"araupdate", "bundle", "stable", "update", "usb"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+			for i, line := range strings.Split(string(text), "\n") {
+				if strings.Contains(line, ".Skip") && !strings.Contains(line, "root") { // who is not root mounts nothing
+					t.Errorf("%s:%d: %s", name, i+1, strings.TrimSpace(line))
+				}
+			}
+		}
+	}
+	if n < 8 {
+		t.Errorf("%d files with tests", n)
+	}
+}

@@ -96,7 +96,8 @@ func (d *desk) deb(name, version string) {
 	}
 }
 
-// Proves UPD-7: a key, a release, a look at it; the same input gives the same bytes.
+// Proves UPD-7, and the prototype's defect P1: a key, a release, a look at it, and what
+// the tool has signed is what a machine accepts; the same input gives the same bytes.
 func TestReleaseIsMadeAndLookedAt(t *testing.T) {
 	d := newDesk(t)
 	d.deb("/a.deb", "1.4.0")

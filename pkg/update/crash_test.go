@@ -89,7 +89,8 @@ func points(t *testing.T, broken string) int {
 
 // Proves UPD-4: power may fail at any instant; the machine comes up wholly old or
 // wholly new, and finishes by itself. Every point of every story, with everything
-// that a disk may forget.
+// that a disk may forget. Also the prototype's defect P4, which was under way for ever
+// after a power cut.
 func TestPowerCutAnywhere(t *testing.T) {
 	t.Parallel()
 	total := 0

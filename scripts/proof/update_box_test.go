@@ -54,7 +54,8 @@ func (b *bed) browses(home, folder string, args ...string) (seen []string) {
 // Proves UPD-1, UPD-6 and UPD-7: a release with package, migration and image comes by
 // a stick that is plugged in; one that is broken, by upload in a browser, is taken back
 // as one. The page shows each to its end. With ARASUL_RELEASES=all a good one comes by
-// upload in between.
+// upload in between. Also the prototype's defects P5 (the stick's program asked for what
+// was not there) and P6 (the last one won, not the newest).
 func TestReleasesByStickAndByUpload(t *testing.T) {
 	w := openWorkshop(t)
 	b := up(t, "box", "t-releases", "--deb", deb(t))

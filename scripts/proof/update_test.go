@@ -53,7 +53,8 @@ func init() {
 
 // Proves UPD-1, UPD-3 and UPD-5: a release with package, migration and image is
 // installed; those after it are broken each in its own way, and package, schema,
-// rows, image and configuration go back as one.
+// rows, image and configuration go back as one. Also the prototype's defects P3 (images
+// stayed) and P9 (migrations without a ledger).
 func TestUpdates(t *testing.T) {
 	beside(t)
 	w := openWorkshop(t)
