@@ -140,7 +140,9 @@ func TestWrittenIsRead(t *testing.T) {
 // Proves UPD-2: every bit counts.
 func TestEveryBitFlippedIsRefused(t *testing.T) {
 	t.Parallel()
-	file, root := written(t, draft(), "ed25519"), Bootstrap(public(t, "ed25519"))
+	d := draft()
+	d.Parts = []io.ReadSeeker{strings.NewReader("a small package")}
+	file, root := written(t, d, "ed25519"), Bootstrap(public(t, "ed25519"))
 	for i := range file {
 		for bit := range 8 {
 			file[i] ^= 1 << bit

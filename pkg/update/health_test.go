@@ -10,7 +10,7 @@ import (
 )
 
 // prove lets a Prover see one sight after the other, the last one for ever.
-func prove(t *testing.T, before map[string]bool, sights ...Sight) (err error, looks int, took time.Duration) {
+func prove(t *testing.T, before map[string]bool, sights ...Sight) (looks int, took time.Duration, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		p := &Prover{Streak: 5, Every: 2 * time.Second, Limit: 179 * time.Second, Sight: func(context.Context) (Sight, error) {
@@ -25,7 +25,7 @@ func prove(t *testing.T, before map[string]bool, sights ...Sight) (err error, lo
 		err = p.Prove(t.Context(), before)
 		took = time.Since(began)
 	})
-	return err, looks, took
+	return looks, took, err
 }
 
 func saw(well string, restarts int) Sight {
@@ -55,7 +55,7 @@ func TestHealthIsProvenAndNotAssumed(t *testing.T) {
 		"restarted before, and is fine": {was, []Sight{saw("", 7)}, "", 5},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err, looks, took := prove(t, tc.before, tc.sights...)
+			looks, took, err := prove(t, tc.before, tc.sights...)
 			if (err == nil) != (tc.reason == "") || err != nil && !strings.Contains(err.Error(), tc.reason) {
 				t.Errorf("%v, want %q", err, tc.reason)
 			}
