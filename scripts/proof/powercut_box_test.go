@@ -38,17 +38,20 @@ func TestPowerCuts(t *testing.T) {
 	}
 	c.broken = w.program(t, "1.1.0", broken)
 
-	first := b.applies(c.release(t, c.good))
-	if first.Outcome != "committed" {
-		t.Fatalf("without a cut: %+v", first)
+	c.takes = 4 * time.Minute // about, where it is emulated
+	if rounds > 1 {
+		first := b.applies(c.release(t, c.good))
+		if first.Outcome != "committed" {
+			t.Fatalf("without a cut: %+v", first)
+		}
+		c.takes = first.Ended.Sub(first.Started)
 	}
-	c.takes = first.Ended.Sub(first.Started)
 	for i := range rounds {
 		if !t.Run(strconv.Itoa(i+1), c.round) {
 			break
 		}
 	}
-	t.Logf("figure: %d power cuts in updates and rollbacks, %d of them while the machine recovered from another: %v; an update takes %s when nothing happens",
+	t.Logf("figure: %d power cuts in updates and rollbacks, %d of them while the machine recovered from another: %v; an update takes about %s when nothing happens",
 		c.total, c.twice, c.outcomes, c.takes.Round(time.Second))
 }
 
@@ -157,6 +160,9 @@ func (c *cuts) whole(t *testing.T, b *bed, old standing, run updateRun, what str
 		"/usr/lib/postgresql/15/bin/pg_amcheck", "--all", "--install-missing", "--heapallindexed", "--host=/run/arasul/postgres")
 	if code != 0 {
 		t.Errorf("pg_amcheck: %d\n%s%s", code, out, errOut)
+	}
+	if now.image == "" {
+		return // there was none before the first release
 	}
 	// The image that is to run is there, and in it what was put in.
 	file := b.sh("root=$(podman image mount " + now.image + ") && cat $root/file && podman image unmount " + now.image + " >/dev/null")
