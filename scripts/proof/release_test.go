@@ -245,7 +245,7 @@ func (b *bed) standing(app string) standing {
 // image is the one that an application is to run.
 func (b *bed) image(app string) string {
 	b.t.Helper()
-	return strings.TrimSpace(b.sh("sed -n 's/^" + strings.ToUpper(app) + "=//p' /var/lib/arasul/images.env"))
+	return strings.TrimSpace(b.sh("sed -n 's/^" + strings.ToUpper(app) + "=//p' /var/lib/arasul/images.env 2>/dev/null || true"))
 }
 
 func appendTo(t *testing.T, path, text string) {
