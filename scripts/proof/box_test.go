@@ -9,6 +9,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,8 +23,8 @@ var theBox = share("box", "proof")
 var units = []string{"postgres", "metrics", "proxy", "dashboard", "mdns", "gpu", "healer"}
 
 // allWell waits until everything of ours is up and the appliance says that all is
-// well, or that something was repaired a short while ago.
-func (b *bed) well(within time.Duration) {
+// well, or that something was repaired a short while ago. Off are units that the test has stopped.
+func (b *bed) well(within time.Duration, off ...string) {
 	b.t.Helper()
 	eventually(b.t, within, func() error {
 		for _, u := range units {
@@ -35,15 +36,18 @@ func (b *bed) well(within time.Duration) {
 		var answer struct {
 			Status struct {
 				Status  string
-				Reasons []struct{ Code string }
+				Reasons []struct{ Code, Subject string }
 			}
 		}
 		if err := json.Unmarshal([]byte(out), &answer); err != nil {
 			return fmt.Errorf("%w: %s%s", err, out, errOut)
 		}
 		for _, r := range answer.Status.Reasons {
-			if r.Code != "service-restarted" && r.Code != "cpu-high" { // emulation is slow
-				return errors.New(r.Code)
+			switch {
+			case r.Code == "service-restarted", r.Code == "cpu-high": // emulation is slow
+			case r.Code == "service-stopped" && slices.Contains(off, r.Subject):
+			default:
+				return fmt.Errorf("%s %s", r.Code, r.Subject)
 			}
 		}
 		return nil
