@@ -199,7 +199,7 @@ func TestUpgradeFailsNoRequestAndKeepsEditedConfiguration(t *testing.T) {
 	t.Cleanup(b.set("interval", `"2s"`))
 	edited := b.run("cat", "/etc/arasul/arasul.toml")
 	base, pids, inodes := b.version(), b.mainPIDs(), b.socketInodes()
-	if len(inodes) != 4 {
+	if len(inodes) != 5 {
 		t.Fatalf("listening sockets: %v", inodes)
 	}
 	stored, until := b.aSampleOrTwo()
