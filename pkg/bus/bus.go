@@ -7,6 +7,7 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -116,4 +117,13 @@ func (o Object) Call(ctx context.Context, answer *string, method string, args ..
 		return c.Err
 	}
 	return c.Store(answer)
+}
+
+// JSON is v as a method returns it.
+func JSON(v any) (string, *dbus.Error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return "", dbus.MakeFailedError(err)
+	}
+	return string(data), nil
 }

@@ -79,10 +79,10 @@ type methods struct {
 	h   Healer
 }
 
-func (m methods) Status() (string, *dbus.Error) { return encode(m.h.Status()) }
+func (m methods) Status() (string, *dbus.Error) { return bus.JSON(m.h.Status()) }
 
 func (m methods) Incidents(limit uint32) (string, *dbus.Error) {
-	return encode(m.h.Incidents(int(min(limit, maxList))))
+	return bus.JSON(m.h.Incidents(int(min(limit, maxList))))
 }
 
 func (m methods) Explain(incident string) (string, *dbus.Error) {
@@ -137,14 +137,6 @@ func (m methods) tell(ask func(context.Context) error) *dbus.Error {
 		return dbus.MakeFailedError(err)
 	}
 	return nil
-}
-
-func encode(v any) (string, *dbus.Error) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return "", dbus.MakeFailedError(err)
-	}
-	return string(data), nil
 }
 
 // Client calls the healer over the system bus. The zero value is ready to use.

@@ -17,7 +17,6 @@ package updater1
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"time"
 
@@ -100,9 +99,9 @@ type methods struct {
 	u   Updater
 }
 
-func (m methods) Status() (string, *dbus.Error) { return encode(m.u.Status(m.ctx)) }
+func (m methods) Status() (string, *dbus.Error) { return bus.JSON(m.u.Status(m.ctx)) }
 
-func (m methods) History() (string, *dbus.Error) { return encode(m.u.History()) }
+func (m methods) History() (string, *dbus.Error) { return bus.JSON(m.u.History()) }
 
 func (m methods) Apply(bundle string, downgrade bool, reason string) *dbus.Error {
 	return m.do(func(ctx context.Context) error {
@@ -129,12 +128,4 @@ func (m methods) do(f func(context.Context) error) *dbus.Error {
 		return dbus.MakeFailedError(err)
 	}
 	return nil
-}
-
-func encode(v any) (string, *dbus.Error) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return "", dbus.MakeFailedError(err)
-	}
-	return string(data), nil
 }
