@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"sync"
@@ -19,23 +20,54 @@ func (c *closedOnce) Close() error {
 	return c.err
 }
 
-// newcomers counts the connections that have not asked for anything yet.
+// newcomers counts the connections whose first request no handler has yet.
 type newcomers struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 	none  chan struct{} // closed when the last has asked or left; nil: nobody waits
 }
 
-func (n *newcomers) see(c net.Conn, state http.ConnState) {
+// watch has the server tell of its connections.
+func (n *newcomers) watch(s *http.Server) {
+	s.ConnState = func(c net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			n.came(c)
+		case http.StateActive:
+			// It has sent something, but a shutdown in this instant drops it: the
+			// server looks whether it is shutting down between here and the handler.
+		default:
+			n.gone(c)
+		}
+	}
+	type key struct{}
+	inContext, handler := s.ConnContext, s.Handler
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if inContext != nil {
+			ctx = inContext(ctx, c)
+		}
+		return context.WithValue(ctx, key{}, c)
+	}
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(key{}).(net.Conn); ok {
+			n.gone(c)
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+func (n *newcomers) came(c net.Conn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if state == http.StateNew {
-		if n.conns == nil {
-			n.conns = make(map[net.Conn]struct{})
-		}
-		n.conns[c] = struct{}{}
-		return
+	if n.conns == nil {
+		n.conns = make(map[net.Conn]struct{})
 	}
+	n.conns[c] = struct{}{}
+}
+
+func (n *newcomers) gone(c net.Conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	delete(n.conns, c)
 	if n.none != nil && len(n.conns) == 0 {
 		close(n.none)

@@ -128,7 +128,7 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, secure *tls.
 		change(server)
 	}
 	var fresh newcomers
-	server.ConnState = fresh.see
+	fresh.watch(server)
 	door := &closedOnce{Listener: l}
 	ended := make(chan struct{})
 	var failure error

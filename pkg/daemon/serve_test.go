@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -185,6 +186,39 @@ func TestOpenRequestIsAnsweredBeforeTheEnd(t *testing.T) {
 	s.wantEnd(3 * time.Second)
 	if _, err := s.get(); !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("after the end: %v", err)
+	}
+}
+
+// Proves PROXY-4 in part: between its first byte and its handler a request is
+// still one that a shutdown loses.
+func TestNewcomerHasAskedWhenItsHandlerBegins(t *testing.T) {
+	var n newcomers
+	waiting := func() int { n.mu.Lock(); defer n.mu.Unlock(); return len(n.conns) }
+	began := -1
+	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { began = waiting() })}
+	n.watch(server)
+	for _, end := range []http.ConnState{http.StateIdle, http.StateHijacked, http.StateClosed} {
+		c, other := net.Pipe()
+		defer c.Close()
+		defer other.Close()
+		server.ConnState(c, http.StateNew)
+		server.ConnState(c, http.StateActive)
+		if got := waiting(); got != 1 {
+			t.Errorf("%d wait after the first byte, want 1", got)
+		}
+		if end == http.StateClosed { // a request that could not be read
+			server.ConnState(c, end)
+		} else {
+			r := httptest.NewRequestWithContext(server.ConnContext(t.Context(), c), "GET", "/", http.NoBody)
+			server.Handler.ServeHTTP(httptest.NewRecorder(), r)
+			if began != 0 {
+				t.Errorf("%d wait in the handler, want 0", began)
+			}
+			server.ConnState(c, end)
+		}
+		if got := waiting(); got != 0 {
+			t.Errorf("%d wait at the end, want 0", got)
+		}
 	}
 }
 
