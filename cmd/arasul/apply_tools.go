@@ -150,13 +150,13 @@ func startOurs(ctx context.Context, hands *systemd.Hands, apps []string) error {
 			return err
 		}
 	}
-	for _, unit := range apps {
-		off, err := hands.SwitchedOff(ctx, unit)
-		if err != nil {
-			return err
-		}
-		if !off {
-			_ = hands.Start(ctx, unit) // whether it is well is asked afterwards; without its image it stays away
+	units, err := hands.Units(ctx, apps...)
+	if err != nil {
+		return err
+	}
+	for _, u := range units {
+		if !u.SwitchedOff() {
+			_ = hands.Start(ctx, u.Name) // whether it is well is asked afterwards; without its image it stays away
 		}
 	}
 	return nil

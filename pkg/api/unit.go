@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Unit is one systemd unit as the manager describes it, in systemd's own
 // words. It is what the healer decides on and what it records for replay.
@@ -8,6 +11,7 @@ type Unit struct {
 	Name        string `json:"name"`
 	Description string `json:"description"`
 	LoadState   string `json:"load_state"`   // loaded, not-found, masked, …
+	FileState   string `json:"file_state"`   // systemd's UnitFileState: enabled, disabled, static, masked, …; empty without a file
 	ActiveState string `json:"active_state"` // active, activating, deactivating, inactive, failed, reloading
 	SubState    string `json:"sub_state"`    // running, auto-restart, dead, …
 	Result      string `json:"result"`       // success, signal, watchdog, exit-code, start-limit-hit, …
@@ -27,4 +31,10 @@ type Unit struct {
 	ActiveExit  time.Time `json:"active_exit"`  // when it last ceased to be
 	Started     time.Time `json:"started"`      // main process
 	Exited      time.Time `json:"exited"`       // main process of the run before, until the next one starts
+}
+
+// SwitchedOff says whether the owner has disabled or masked the unit, so that
+// no boot starts it.
+func (u Unit) SwitchedOff() bool {
+	return u.FileState == "disabled" || strings.HasPrefix(u.FileState, "masked")
 }

@@ -15,6 +15,8 @@ var onDemand = map[string]bool{"arasul-updater.service": true, "arasul-apply.ser
 // Judge says how a unit does and, when it is not up, why, in words.
 func Judge(u api.Unit) (api.Status, string) {
 	switch {
+	case u.ActiveState == "inactive" && u.Job == 0 && u.SwitchedOff():
+		return api.Unknown, "switched off (" + u.FileState + ")"
 	case u.LoadState != "loaded":
 		return api.Unknown, "not installed (" + u.LoadState + ")"
 	case u.ActiveState == "active", u.ActiveState == "reloading":

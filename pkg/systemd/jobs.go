@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/arasul/arasul/pkg/api"
@@ -151,20 +150,6 @@ func (h *Hands) Units(ctx context.Context, patterns ...string) ([]api.Unit, erro
 		return nil, err
 	}
 	return c.all(ctx, patterns, nil, true)
-}
-
-// SwitchedOff says whether the owner has disabled or masked the unit.
-func (h *Hands) SwitchedOff(ctx context.Context, unit string) (bool, error) {
-	c, err := h.conn()
-	if err != nil {
-		return false, err
-	}
-	p, err := c.properties(ctx, unit)
-	if err != nil {
-		return false, err
-	}
-	state := get[string](p, "UnitFileState")
-	return state == "disabled" || strings.HasPrefix(state, "masked"), nil
 }
 
 // ForgetFailures sets the unit's count of restarts to zero, so that systemd's

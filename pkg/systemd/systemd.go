@@ -171,6 +171,7 @@ func (c *conn) unit(ctx context.Context, name string) (api.Unit, error) {
 		Name:         name,
 		Description:  get[string](p, "Description"),
 		LoadState:    get[string](p, "LoadState"),
+		FileState:    get[string](p, "UnitFileState"),
 		ActiveState:  get[string](p, "ActiveState"),
 		SubState:     get[string](p, "SubState"),
 		Result:       get[string](p, "Result"),

@@ -165,7 +165,7 @@ func TestPassReadsWhatMovedWithoutASignal(t *testing.T) {
 	for name, change := range map[string]map[string]any{
 		"failed":         {"ActiveState": "failed", "SubState": "failed"},
 		"restarted":      {"NRestarts": uint32(2), "StateChangeTimestamp": uint64(1_700_000_000_000_002)},
-		"masked":         {"LoadState": "masked"},
+		"masked":         {"LoadState": "masked", "UnitFileState": "masked"},
 		"about to start": {"Job": job{8, "/"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,8 +22,8 @@ var theBox = share("box", "proof")
 var units = []string{"postgres", "metrics", "proxy", "dashboard", "mdns", "gpu", "healer"}
 
 // allWell waits until everything of ours is up and the appliance says that all is
-// well, or that something was repaired a short while ago. Off are units that the test has stopped.
-func (b *bed) well(within time.Duration, off ...string) {
+// well, or that something was repaired a short while ago.
+func (b *bed) well(within time.Duration) {
 	b.t.Helper()
 	eventually(b.t, within, func() error {
 		for _, u := range units {
@@ -43,9 +42,8 @@ func (b *bed) well(within time.Duration, off ...string) {
 			return fmt.Errorf("%w: %s%s", err, out, errOut)
 		}
 		for _, r := range answer.Status.Reasons {
-			switch {
-			case r.Code == "service-restarted", r.Code == "cpu-high": // emulation is slow
-			case r.Code == "service-stopped" && slices.Contains(off, r.Subject):
+			switch r.Code {
+			case "service-restarted", "cpu-high": // emulation is slow
 			default:
 				return fmt.Errorf("%s %s", r.Code, r.Subject)
 			}

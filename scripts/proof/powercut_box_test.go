@@ -132,7 +132,7 @@ func (c *cuts) round(t *testing.T) {
 	c.outcomes[what+", "+run.Outcome]++
 	t.Logf("%s to %s, cut after %s, again: %t: %s %s", what, s.Run.To, after.Round(100*time.Millisecond), again, run.Outcome, run.Reason)
 	c.whole(t, b, old, run, what)
-	b.well(5*time.Minute, "arasul-n8n.service")
+	b.well(5 * time.Minute)
 }
 
 // whole says whether everything is as it was, or everything new.

@@ -95,7 +95,7 @@ func TestReleasesByStickAndByUpload(t *testing.T) {
 		if len(seen) < 4 {
 			t.Errorf("%s: the page showed %d stations", how, len(seen))
 		}
-		b.well(4*time.Minute, "arasul-n8n.service")
+		b.well(4 * time.Minute)
 		if out, _, _ := b.try("systemctl", "is-active", "arasul-n8n.service"); out != "inactive\n" {
 			t.Errorf("%s: n8n, which the owner switched off, is %s", how, out)
 		}
