@@ -1,13 +1,15 @@
 package update
 
 import (
-	"bytes"
+	"context"
 	"crypto/ed25519"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,16 +19,32 @@ import (
 // benchBytes is the payload of the release that is received.
 const benchBytes = 512 << 20
 
-// benchRelease writes a release with random bytes in it, and returns its key.
-func benchRelease(b *testing.B, name string) bundle.Key {
+// benchPayload is a file of random bytes.
+func benchPayload(b *testing.B, name string) {
+	b.Helper()
+	f, err := os.Create(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := io.CopyN(f, rand.NewChaCha8([32]byte{}), benchBytes); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// benchRelease writes a release with the payload in it, and returns its key.
+func benchRelease(b *testing.B, name, payload string) bundle.Key {
 	b.Helper()
 	private := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	key, err := bundle.PublicKey(private.Public())
 	if err != nil {
 		b.Fatal(err)
 	}
-	payload := make([]byte, benchBytes)
-	_, _ = rand.NewChaCha8([32]byte{}).Read(payload)
+	part, err := os.Open(payload)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer part.Close()
 	d := &bundle.Draft{
 		Manifest: bundle.Manifest{
 			Release:  bundle.Release{Version: "1.0", Sequence: 1, Built: time.Unix(1, 0)},
@@ -34,7 +52,7 @@ func benchRelease(b *testing.B, name string) bundle.Key {
 			Data:     bundle.Data{Class: bundle.Compatible},
 			Payloads: []bundle.Payload{{Kind: bundle.Deb, Name: "a.deb", Package: "arasul", Version: "1.0", Arch: "amd64"}},
 		},
-		Parts: []io.ReadSeeker{bytes.NewReader(payload)},
+		Parts: []io.ReadSeeker{part},
 	}
 	text, err := d.Seal()
 	if err != nil {
@@ -58,11 +76,12 @@ func benchRelease(b *testing.B, name string) bundle.Key {
 }
 
 // BenchmarkReceive checks and stores a release durably, beside the usual commands for
-// the same job: sha256sum, cp and sync.
+// the same job, sha256sum, cp and sync, and beside RAUC, which does it for a slot.
 func BenchmarkReceive(b *testing.B) {
 	dir := b.TempDir()
-	file := filepath.Join(dir, "release")
-	key := benchRelease(b, file)
+	payload, file := filepath.Join(dir, "payload.img"), filepath.Join(dir, "release")
+	benchPayload(b, payload)
+	key := benchRelease(b, file, payload)
 	b.Run("ours", func(b *testing.B) {
 		b.SetBytes(benchBytes)
 		for range b.N {
@@ -95,9 +114,84 @@ func BenchmarkReceive(b *testing.B) {
 	b.Run("sha256sum-cp-sync", func(b *testing.B) {
 		b.SetBytes(benchBytes)
 		for range b.N {
-			if out, err := exec.Command("sh", "-c", `sha256sum "$0" && cp "$0" "$1" && sync "$1" && rm "$1"`, file, filepath.Join(dir, "copy")).CombinedOutput(); err != nil {
-				b.Fatalf("%v: %s", err, out)
-			}
+			shell(b, dir, `sha256sum release && cp release copy && sync copy && rm copy`)
 		}
 	})
+	b.Run("rauc", func(b *testing.B) {
+		if _, err := exec.LookPath("rauc"); err != nil {
+			b.Skip("this host has no RAUC; `make bench` installs it")
+		}
+		installs := raucSlot(b, dir)
+		b.SetBytes(benchBytes)
+		for b.Loop() {
+			shell(b, dir, installs)
+		}
+	})
+}
+
+func shell(b *testing.B, dir, script string) {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), "sh", "-ec", script)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("%s: %v: %s", script, err, out)
+	}
+}
+
+// raucSlot makes a RAUC bundle of payload.img and a slot to install it into, both
+// files, starts RAUC's daemon on a bus of its own, and returns the command that
+// installs. It is the format that reads the bundle once, as ours does.
+func raucSlot(b *testing.B, dir string) (install string) {
+	b.Helper()
+	for name, text := range map[string]string{
+		"in/manifest.raucm": "[update]\ncompatible=bench\nversion=1\n[image.rootfs]\nfilename=payload.img\n",
+		"system.conf": `[system]
+compatible=bench
+bootloader=noop
+mountprefix=@/mnt
+statusfile=@/status
+activate-installed=false
+[keyring]
+path=@/cert.pem
+[slot.rootfs.0]
+device=@/slot0
+type=raw
+bootname=a
+[slot.rootfs.1]
+device=@/slot1
+type=raw
+bootname=b
+`,
+		"bus.conf": `<busconfig><type>system</type><listen>unix:path=@/bus</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/><allow user="*"/></policy></busconfig>`,
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			b.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "@", dir)), 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	shell(b, dir, fmt.Sprintf(`mkdir -p mnt; truncate -s %d slot0 slot1; ln payload.img in/payload.img
+		openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=bench -days 1
+		rauc bundle --cert=cert.pem --key=key.pem in bench.raucb`, benchBytes))
+	background(b, dir, nil, "dbus-daemon", "--nofork", "--config-file="+filepath.Join(dir, "bus.conf"))
+	bus := "DBUS_SYSTEM_BUS_ADDRESS=unix:path=" + filepath.Join(dir, "bus")
+	shell(b, dir, `for i in $(seq 100); do [ -S bus ] && exit; sleep 0.05; done; exit 1`)
+	background(b, dir, []string{bus}, "rauc", "--conf=system.conf", "--override-boot-slot=a", "service")
+	shell(b, dir, `for i in $(seq 100); do `+bus+` timeout 2 rauc status >/dev/null 2>&1 && exit; sleep 0.05; done; exit 1`)
+	return bus + ` rauc install "$PWD/bench.raucb" && sync slot1`
+}
+
+// background runs a program until the benchmark ends.
+func background(b *testing.B, dir string, env []string, args ...string) {
+	b.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(b.Context()))
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { stop(); _ = cmd.Wait() })
 }

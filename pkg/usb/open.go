@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,14 +27,23 @@ func openStick(mnt string, alive func()) (*Stick, error) {
 // Open opens a bundle that was found: a regular file on this stick, reached
 // through no link, and of the size that it was found with.
 //
-// A name has one part, for which openat with O_NOFOLLOW says all that openat2 could;
-// and openat2 is what RestrictSUIDSGID= of systemd forbids, since its arguments are
-// behind a pointer.
+// Each part of the name is opened by itself, for which openat with O_NOFOLLOW says all
+// that openat2 could; and openat2 is what RestrictSUIDSGID= of systemd forbids, since
+// its arguments are behind a pointer.
 func (s *Stick) Open(b Bundle) (*File, error) {
-	if b.Name != filepath.Base(b.Name) {
-		return nil, fmt.Errorf("%q is no name in the root folder", b.Name)
+	dir := s.root
+	name, inside := strings.CutPrefix(b.Name, Folder+"/")
+	if name != filepath.Base(name) {
+		return nil, fmt.Errorf("%q is nowhere that is searched", b.Name)
 	}
-	fd, err := unix.Openat(int(s.root.Fd()), b.Name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if inside {
+		var err error
+		if dir, err = openDir(int(s.root.Fd()), Folder); err != nil {
+			return nil, fmt.Errorf("opening %s: %w", Folder, err)
+		}
+		defer dir.Close()
+	}
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", b.Name, err)
 	}

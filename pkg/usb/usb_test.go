@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -168,6 +169,63 @@ func TestScanDoesNotEnterALinkedFolder(t *testing.T) {
 	}
 	if _, err := Scan(filepath.Join(dir, Folder)); err == nil {
 		t.Error("a root folder that is a link was entered")
+	}
+}
+
+// Proves UPD-6: what is opened is what was found, where it was found, even when the
+// stick has changed its mind since.
+func TestStickOpensWhatItFound(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, map[string]string{
+		"a.araupdate": "bundle", "arasul/b.araupdate": "bundle", "other/c.araupdate": "bundle",
+		"grown.araupdate": "larger than it was", "folder.araupdate/": "",
+	})
+	for _, err := range []error{
+		os.Symlink("a.araupdate", filepath.Join(dir, "link.araupdate")),
+		os.Symlink("other", filepath.Join(dir, "linked")),
+		unix.Mkfifo(filepath.Join(dir, "fifo.araupdate"), 0o644),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	alive := 0
+	s, err := openStick(dir, func() { alive++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.root.Close()
+	for _, name := range []string{"a.araupdate", "arasul/b.araupdate"} {
+		f, err := s.Open(Bundle{name, 6})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if text, err := io.ReadAll(f); err != nil || string(text) != "bundle" {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+		_ = f.Close()
+	}
+	if alive < 2 {
+		t.Errorf("%d signs of life", alive)
+	}
+	for _, name := range []string{
+		"link.araupdate", "fifo.araupdate", "folder.araupdate", "grown.araupdate", "gone.araupdate", "other/c.araupdate",
+		"linked/c.araupdate", "../a.araupdate", "arasul/../a.araupdate", "arasul/", "arasul", "", ".", "/a.araupdate",
+	} {
+		if f, err := s.Open(Bundle{name, 6}); err == nil {
+			t.Errorf("%q was opened", name)
+			_ = f.Close()
+		}
+	}
+	for _, err := range []error{os.RemoveAll(filepath.Join(dir, Folder)), os.Symlink("other", filepath.Join(dir, Folder))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f, err := s.Open(Bundle{"arasul/c.araupdate", 6}); err == nil {
+		t.Error("a folder that became a link was entered")
+		_ = f.Close()
 	}
 }
 

@@ -39,6 +39,8 @@ var parts = []part{
 	{name: "kills", title: "A killed daemon", inside: kills},
 	{name: "faults", title: "Daemons that hang, and one that stays down", inside: faults},
 	{name: "proxy", title: "The proxy beside nginx and Caddy, on the host", host: proxyLoad},
+	{name: "receive", title: "Receiving a release, on the host", host: receiving},
+	{name: "upload", title: "A release of 10 GiB", inside: upload},
 	{name: "go", title: "Go benchmarks, on the host", host: goBenchmarks},
 	{name: "box", title: "Boot, in the box", host: boot},
 }

@@ -62,6 +62,7 @@ type Disk struct {
 
 	points int
 	syncs  map[string]string
+	synced int
 }
 
 // New returns an empty disk.
@@ -77,6 +78,9 @@ func (d *Disk) Points() int { return d.points }
 // Syncs are the lines of code that asked for a sync so far, as file:line, with
 // one of the names each of them synced.
 func (d *Disk) Syncs() map[string]string { return d.syncs }
+
+// Synced is how many syncs were asked for so far.
+func (d *Disk) Synced() int { return d.synced }
 
 // line is the line of code outside of this package that called.
 func line() string {
@@ -104,7 +108,7 @@ func (d *Disk) Point() {
 // SkipSync and what was counted.
 func (d *Disk) PowerCut(s Survival) {
 	d.root.forget(s)
-	d.CutAt, d.SkipSync, d.points = 0, "", 0
+	d.CutAt, d.SkipSync, d.points, d.synced = 0, "", 0, 0
 	clear(d.syncs)
 }
 
@@ -292,6 +296,7 @@ func (d *Disk) sync(call, name string, do func(*node)) error {
 		if err != nil {
 			return err
 		}
+		d.synced++
 		if d.syncs[at] = call + " " + name; at != d.SkipSync {
 			do(n)
 		}
