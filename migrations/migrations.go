@@ -7,9 +7,27 @@
 // rolled back restores its database snapshot.
 package migrations
 
-import "embed"
+import (
+	"embed"
+	"strconv"
+	"strings"
+)
 
 // FS holds the migrations in goose's format.
 //
 //go:embed *.sql
 var FS embed.FS
+
+// Latest is the number of the newest step: the version of the schema that this
+// program brings.
+func Latest() int {
+	latest := 0
+	entries, _ := FS.ReadDir(".") // it is in the program
+	for _, e := range entries {
+		number, _, _ := strings.Cut(e.Name(), "_")
+		if n, err := strconv.Atoi(number); err == nil {
+			latest = max(latest, n)
+		}
+	}
+	return latest
+}

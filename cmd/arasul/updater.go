@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/arasul/arasul/migrations"
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/bus/updater1"
 	"github.com/arasul/arasul/pkg/container"
@@ -42,6 +43,7 @@ func updaterDaemon(ctx context.Context, d *daemon.Daemon) error {
 	u, err := update.New(update.Options{
 		Store: update.Store{FS: stable.OS{}, Dir: update.Dir}, KeyDir: update.KeyDir,
 		OS: "/etc/os-release", Arch: runtime.GOARCH, // dpkg's names for both of ours
+		ID: "/etc/machine-id", Schema: migrations.Latest(),
 		Program:  func() ([]byte, error) { return os.ReadFile("/proc/self/exe") },
 		Version:  dpkg.Client{}.Version,
 		Run:      func(ctx context.Context) error { return hands.Start(ctx, applyUnit) },

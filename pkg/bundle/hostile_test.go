@@ -257,7 +257,11 @@ func TestPermitsLetInWhatTheyName(t *testing.T) {
 		}
 		release := *v
 		release.Root = &root
-		if err := release.Check(m, Wish{Person: true, Downgrade: !tc.stays, Permit: tc.permit}); code(err) != tc.refused {
+		m.Permits = nil
+		if tc.permit != nil {
+			m.Permits = [][]byte{tc.permit}
+		}
+		if err := release.Check(m, Wish{Person: true, Downgrade: !tc.stays}); code(err) != tc.refused {
 			t.Errorf("%s: %v, want %q", name, err, tc.refused)
 		}
 	}

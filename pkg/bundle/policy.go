@@ -23,6 +23,8 @@ type Machine struct {
 	Floor    uint64
 	Schema   int             // of the database; 0: not known
 	Failed   map[string]bool // bundles that failed here
+	// Permits let releases below the floor in: each a SignedPermit, as a file holds it.
+	Permits [][]byte
 	// Trusted is the latest time that is known for certain; a clock may be wrong.
 	Trusted time.Time
 }
@@ -32,8 +34,6 @@ type Wish struct {
 	Person    bool // somebody decides, with this release before their eyes
 	Downgrade bool
 	Again     bool // although it failed
-	// Permit lets a release below the floor in: a SignedPermit, as a file holds it.
-	Permit []byte
 }
 
 // Check says why a release must not be installed on a machine, nil for nothing.
@@ -90,14 +90,17 @@ func (v *Verified) checkSequence(m Machine, w Wish) error {
 
 // checkFloor: what is below the floor comes in by a signed permit only, whoever
 // asks for it.
-func (v *Verified) checkFloor(m Machine, w Wish) error {
-	switch {
-	case v.Manifest.Release.Sequence >= m.Floor:
+func (v *Verified) checkFloor(m Machine, _ Wish) error {
+	if v.Manifest.Release.Sequence >= m.Floor {
 		return nil
-	case len(w.Permit) == 0:
-		return refuse(BelowFloor, "Get a newer one.", "the release %s is older than any that may be installed here", v.Manifest.Release.Version)
 	}
-	return v.permitted(m, w.Permit)
+	var err error = refuse(BelowFloor, "Get a newer one.", "the release %s is older than any that may be installed here", v.Manifest.Release.Version)
+	for _, permit := range m.Permits {
+		if err = v.permitted(m, permit); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // checkTime: a release that is out of date is not installed by itself. A clock

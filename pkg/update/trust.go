@@ -70,6 +70,23 @@ func readKeys(dir string) (*bundle.Root, error) {
 	return bundle.Bootstrap(keys...), nil
 }
 
+// readPermits reads what lets releases below the floor in: *.permit in the folder
+// of the keys.
+func readPermits(dir string) (permits [][]byte, err error) {
+	names, err := filepath.Glob(filepath.Join(dir, "*.permit"))
+	if err != nil || len(names) > maxKeyFiles {
+		return nil, fmt.Errorf("%s has more than %d permits", dir, maxKeyFiles)
+	}
+	for _, name := range names {
+		text, err := readOwn(name)
+		if err != nil {
+			return nil, err
+		}
+		permits = append(permits, text)
+	}
+	return permits, nil
+}
+
 func readOwn(name string) ([]byte, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) //nolint:gosec // a name that we made ourselves
 	if err != nil {

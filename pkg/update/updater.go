@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +26,8 @@ type Options struct {
 	KeyDir  string
 	OS      string // path of os-release
 	Arch    string // as dpkg names it
+	ID      string // path of machine-id
+	Schema  int    // of the database, as the installed release has it
 	Program func() ([]byte, error)
 	// Version is the one that is installed.
 	Version func(context.Context) (string, error)
@@ -77,7 +81,17 @@ func (u *Updater) machine(ctx context.Context) (m bundle.Machine, err error) {
 	if err != nil {
 		return m, err
 	}
-	m = bundle.Machine{Arch: u.o.Arch, OS: osRelease(u.o.OS), Sequence: current.Sequence, Floor: current.Floor, Failed: map[string]bool{}, Trusted: current.Built}
+	id, err := os.ReadFile(u.o.ID)
+	if err != nil {
+		u.o.Log.Warn("this machine has no name, so that no permit can be for it alone", "err", err)
+	}
+	m = bundle.Machine{
+		ID: strings.TrimSpace(string(id)), Arch: u.o.Arch, OS: osRelease(u.o.OS), Sequence: current.Sequence, Floor: current.Floor,
+		Schema: u.o.Schema, Failed: map[string]bool{}, Trusted: current.Built,
+	}
+	if m.Permits, err = readPermits(u.o.KeyDir); err != nil {
+		return m, err
+	}
 	if m.Version, err = u.o.Version(ctx); err != nil {
 		return m, err
 	}

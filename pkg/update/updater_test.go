@@ -1,0 +1,170 @@
+package update
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/bundle"
+	"github.com/arasul/arasul/pkg/stable"
+)
+
+// house is an Updater with a disk, a key that it trusts and a release installed.
+type house struct {
+	*Updater
+	t       *testing.T
+	keys    string
+	private ed25519.PrivateKey
+	started int
+}
+
+func newHouse(t *testing.T, current Current, schema int) *house {
+	t.Helper()
+	dir := t.TempDir()
+	h := &house{t: t, keys: filepath.Join(dir, "keys"), private: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))}
+	public, err := x509.MarshalPKIXPublicKey(h.private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(current)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.put("keys/ours.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))
+	h.put("os-release", []byte("ID=debian\nVERSION_ID=\"12\"\n"))
+	h.put("machine-id", []byte("0123456789abcdef0123456789abcdef\n"))
+	h.put("update/current.json", text)
+	h.Updater, err = New(Options{
+		Store: Store{FS: stable.OS{}, Dir: filepath.Join(dir, "update")}, KeyDir: h.keys,
+		OS: filepath.Join(dir, "os-release"), ID: filepath.Join(dir, "machine-id"), Arch: "amd64", Schema: schema,
+		Program:  func() ([]byte, error) { return []byte("program"), nil },
+		Version:  func(context.Context) (string, error) { return current.Version, nil },
+		Run:      func(context.Context) error { h.started++; return nil },
+		Halt:     func(context.Context) error { return nil },
+		Progress: func() *api.Update { return nil },
+		Chosen:   func() (map[string]string, error) { return map[string]string{}, nil },
+		Synced:   func() bool { return false },
+		Log:      slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// put writes a file beside the keys.
+func (h *house) put(name string, text []byte) {
+	h.t.Helper()
+	path := filepath.Join(filepath.Dir(h.keys), name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, text, 0o644)); err != nil { //nolint:gosec // as keys are
+		h.t.Fatal(err)
+	}
+}
+
+// receive hands in a release, and returns its identity and why it was refused.
+func (h *house) receive(sequence uint64, schema int) (id string, refused bundle.Code) {
+	h.t.Helper()
+	d := &bundle.Draft{
+		Manifest: bundle.Manifest{
+			Release:  bundle.Release{Version: fmt.Sprintf("1.%d", sequence), Sequence: sequence, Built: time.Unix(1, 0)},
+			Requires: bundle.Requires{Arch: []string{"amd64"}, OS: []string{"debian:12"}},
+			Data:     bundle.Data{Class: bundle.Compatible, Schema: schema},
+			Payloads: []bundle.Payload{{Kind: bundle.Deb, Name: "a.deb", Package: "arasul", Version: "1", Arch: "amd64"}},
+		},
+		Parts: []io.ReadSeeker{bytes.NewReader([]byte("a package"))},
+	}
+	text, err := d.Seal()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s, err := bundle.Sign(h.private, bundle.ToBeSigned(text))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if err := d.Write(&file, []bundle.Signature{s}); err != nil {
+		h.t.Fatal(err)
+	}
+	sum := sha256.Sum256(text)
+	err = h.Receive(h.t.Context(), int64(file.Len()), 0, &file)
+	if e, ok := errors.AsType[*bundle.Error](err); ok {
+		return hex.EncodeToString(sum[:]), e.Code
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return hex.EncodeToString(sum[:]), ""
+}
+
+// permit puts a permit for a release where the owner puts it.
+func (h *house) permit(name, id, machine string) {
+	h.t.Helper()
+	text, err := bundle.Permit{Bundle: id, Machine: machine}.Encode()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s, err := bundle.Sign(h.private, bundle.PermitToBeSigned(text))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	file, err := json.Marshal(bundle.SignedPermit{Permit: text, Signatures: []bundle.Signature{s}})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.put("keys/"+name, file)
+}
+
+// install wants a release received, and begun.
+func (h *house) install(sequence uint64, schema int) {
+	h.t.Helper()
+	id, refused := h.receive(sequence, schema)
+	if refused != "" {
+		h.t.Fatalf("refused: %s", refused)
+	}
+	err := h.Apply(h.t.Context(), api.ApplyUpdate{Bundle: id, Actor: "test", AllowDowngrade: true, Reason: "try"}, true)
+	if err != nil || h.started != 1 {
+		h.t.Errorf("begun %d times, %v", h.started, err)
+	}
+}
+
+// Proves UPD-2: what is below the floor is received by a signed permit only, which
+// the owner puts beside the keys and which may be for this machine alone.
+func TestPermitInTheFolderOfKeys(t *testing.T) {
+	h := newHouse(t, Current{Version: "1.9", Sequence: 9, Floor: 8}, 3)
+	id, refused := h.receive(7, 3)
+	if refused != bundle.BelowFloor {
+		t.Errorf("without a permit: %q", refused)
+	}
+	h.permit("another.permit", id, "ffffffffffffffffffffffffffffffff")
+	if _, refused := h.receive(7, 3); refused != bundle.BelowFloor {
+		t.Errorf("with that of another machine: %q", refused)
+	}
+	h.permit("ours.permit", id, "0123456789abcdef0123456789abcdef")
+	h.install(7, 3)
+}
+
+// Proves UPD-2: going down is refused when the older release does not know the
+// schema of the database.
+func TestDowngradeNeedsTheSchema(t *testing.T) {
+	h := newHouse(t, Current{Version: "1.9", Sequence: 9}, 3)
+	for _, schema := range []int{0, 2} {
+		if _, refused := h.receive(7, schema); refused != bundle.Downgrade {
+			t.Errorf("schema %d: %q", schema, refused)
+		}
+	}
+	h.install(7, 3)
+}
