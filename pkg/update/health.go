@@ -53,9 +53,18 @@ func (p *Prover) Prove(ctx context.Context, before map[string]bool) error {
 	defer cancel()
 	var first map[string]int // restarts in the first look
 	streak, relapses := 0, 0
+	missing := "the machine could not be looked at" // what is not well
+	late := func() error {
+		if missing == "" {
+			missing = fmt.Sprintf("well %d of %d times in a row", streak, p.Streak)
+		}
+		return fmt.Errorf("not well within %s: %s", p.Limit, missing)
+	}
 	for {
-		missing := ""
 		s, err := p.Sight(ctx)
+		if ctx.Err() != nil { // what the limit has cut off says nothing of the machine
+			return late()
+		}
 		if err == nil {
 			if first == nil {
 				first = s.Restarts
@@ -82,7 +91,7 @@ func (p *Prover) Prove(ctx context.Context, before map[string]bool) error {
 		p.say(streak, missing)
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("not well within %s: %s", p.Limit, missing)
+			return late()
 		case <-time.After(p.Every):
 		}
 	}

@@ -65,3 +65,33 @@ func TestHealthIsProvenAndNotAssumed(t *testing.T) {
 		})
 	}
 }
+
+// Proves UPD-3: what is said at the end is what was wrong, not that the last look was
+// cut off.
+func TestALookThatTheLimitCutsOffSaysNothing(t *testing.T) {
+	was := map[string]bool{"page": true}
+	for name, tc := range map[string]struct {
+		seen   []Sight // before it hangs
+		reason string
+	}{
+		"not well": {[]Sight{saw("answers 500", 0)}, "not well within 1m0s: page: answers 500"},
+		"well":     {[]Sight{saw("", 0), saw("", 0)}, "not well within 1m0s: well 2 of 5 times in a row"},
+		"blind":    {nil, "not well within 1m0s: the machine could not be looked at"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				looks := 0
+				p := &Prover{Streak: 5, Every: 2 * time.Second, Limit: time.Minute, Sight: func(ctx context.Context) (Sight, error) {
+					if looks++; looks <= len(tc.seen) {
+						return tc.seen[looks-1], nil
+					}
+					<-ctx.Done()
+					return Sight{}, ctx.Err()
+				}}
+				if err := p.Prove(t.Context(), was); err == nil || err.Error() != tc.reason {
+					t.Errorf("%v, want %q", err, tc.reason)
+				}
+			})
+		})
+	}
+}
