@@ -10,7 +10,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/arasul/arasul/migrations"
@@ -160,6 +162,15 @@ func (h *house) setUp() *browser {
 		h.t.Fatalf("setup: %d %v", r.code, r.body)
 	}
 	return b
+}
+
+// Proves LOG-2: a new configuration is in the audit.
+func TestReloadIsInTheAudit(t *testing.T) {
+	h := newHouse(t)
+	h.Reload(time.Second)
+	if diff := cmp.Diff([]string{"console config.reload    success "}, h.audit("config.reload")); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func (h *house) audit(action string) []string {

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"reflect"
 	"slices"
@@ -102,8 +103,10 @@ func (d *Dashboard) OnHealerStatus(s api.HealerStatus) {
 	d.judge(time.Now())
 }
 
-// Reload takes a new interval between samples.
+// Reload takes a new interval between samples, and notes in the audit that there is
+// a new configuration, which only root can write.
 func (d *Dashboard) Reload(interval time.Duration) {
+	d.audit(context.WithValue(context.Background(), identityKey{}, &identity{User: console}), "config.reload", "", api.ResultSuccess, "")
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.seen.Interval = interval

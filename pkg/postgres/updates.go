@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,12 +30,21 @@ func (db *DB) RecordUpdates(ctx context.Context, runs []api.UpdateRun) error {
 }
 
 func recordUpdate(batch *pgx.Batch, r api.UpdateRun) {
+	result := api.ResultSuccess
+	if r.Outcome != "committed" {
+		result = api.ResultFailed
+	}
+	// Once it is over the audit has it, too, whoever began it: a stick asks nobody.
 	batch.Queue(`
-		INSERT INTO component_updates (transaction, kind, component, from_version, to_version, bundle, actor, outcome, interruptions, downtime_seconds, started_at, ended_at)
-		VALUES ($1, $2, 'arasul', $3, $4, $5, $6, $7, $8, $9, $10, $11)
-		ON CONFLICT (transaction) DO UPDATE SET outcome = excluded.outcome, interruptions = excluded.interruptions,
-			downtime_seconds = excluded.downtime_seconds, ended_at = excluded.ended_at`,
-		r.ID, r.Kind, clean(r.From), clean(r.To), clean(r.Bundle), clean(r.Actor), r.Outcome, r.Cuts, r.Downtime, r.Started, when(r.Ended))
+		WITH before AS (SELECT FROM component_updates WHERE transaction = $1 AND ended_at IS NOT NULL), kept AS (
+			INSERT INTO component_updates (transaction, kind, component, from_version, to_version, bundle, actor, outcome, interruptions, downtime_seconds, started_at, ended_at)
+			VALUES ($1, $2, 'arasul', $3, $4, $5, $6, $7, $8, $9, $10, $11)
+			ON CONFLICT (transaction) DO UPDATE SET outcome = excluded.outcome, interruptions = excluded.interruptions,
+				downtime_seconds = excluded.downtime_seconds, ended_at = excluded.ended_at)
+		INSERT INTO audit_events (actor, action, subject, address, user_agent, result, detail)
+		SELECT $6, 'update.end', $4, '', '', $12, $13 WHERE $11::timestamptz IS NOT NULL AND NOT EXISTS (SELECT FROM before)`,
+		r.ID, r.Kind, clean(r.From), clean(r.To), clean(r.Bundle), clean(r.Actor), r.Outcome, r.Cuts, r.Downtime, r.Started, when(r.Ended),
+		result, strings.TrimSuffix(clean(r.Kind+" "+r.Outcome+": "+r.Reason), ": "))
 	for i, s := range r.Steps {
 		batch.Queue(`
 			INSERT INTO update_events (transaction, number, step, state, started_at, ended_at) VALUES ($1, $2, $3, $4, $5, $6)

@@ -12,7 +12,7 @@ import (
 )
 
 // Proves UPD-5: every step of an update is in the database, also when it is told
-// again, further on than before.
+// again, further on than before; and LOG-2: its end is in the audit, once.
 func TestUpdatesAreRecorded(t *testing.T) {
 	d := postgrestest.New(t, migrations.FS)
 	db := d.Open(t, "arasul-dashboard")
@@ -42,6 +42,7 @@ func TestUpdatesAreRecorded(t *testing.T) {
 	first.Steps = steps("done", "done", "done", "undone", "undone")
 	again := first
 	again.ID, again.Started, again.Outcome, again.Back, again.Reason, again.Downtime = "b", at.Add(time.Hour), "committed", false, "", 19.5
+	again.Ended = again.Started.Add(time.Minute)
 	back := api.UpdateRun{ID: "c", Kind: "rollback", From: "1.1.0", To: "1.0.0", Actor: "admin", Outcome: "committed", Started: at.Add(2 * time.Hour), Steps: steps("done", "done", "done", "done", "done")}
 	for range 2 {
 		record(back, again, first)
@@ -49,12 +50,13 @@ func TestUpdatesAreRecorded(t *testing.T) {
 
 	conn := d.Connect(t, "arasul-dashboard")
 	for question, want := range map[string]string{
-		`SELECT string_agg(step || ' ' || state, ', ' ORDER BY number) FROM update_events WHERE transaction = 'a'`:                       "preflight done, keep done, load done, quiesce undone, snapshot undone",
-		`SELECT string_agg(transaction || ' ' || outcome, ', ' ORDER BY started_at) FROM component_updates`:                              "a rolled-back, b committed, c committed",
-		`SELECT string_agg(transaction || ' ' || automatic || ' ' || reason, ', ' ORDER BY transaction) FROM update_rollbacks`:           "a true no luck, c false ",
-		`SELECT string_agg(transaction || ' ' || what, ', ' ORDER BY transaction, what DESC) FROM update_backups`:                        "a package, a database, b package, b database, c package, c database",
-		`SELECT string_agg(left(bundle, 1) || ' ' || version || ' ' || outcome || ' ' || (last_at - first_at), ', ') FROM update_files`:  "a 1.1.0 committed 01:00:00",
-		`SELECT string_agg(transaction || ' ' || downtime_seconds, ', ' ORDER BY transaction) FROM component_updates WHERE bundle <> ''`: "a 0, b 19.5",
+		`SELECT string_agg(step || ' ' || state, ', ' ORDER BY number) FROM update_events WHERE transaction = 'a'`:                                     "preflight done, keep done, load done, quiesce undone, snapshot undone",
+		`SELECT string_agg(transaction || ' ' || outcome, ', ' ORDER BY started_at) FROM component_updates`:                                            "a rolled-back, b committed, c committed",
+		`SELECT string_agg(actor || ' ' || subject || ' ' || result || ' ' || detail, ', ' ORDER BY id) FROM audit_events WHERE action = 'update.end'`: "usb 1.1.0 failed update rolled-back: no luck, usb 1.1.0 success update committed",
+		`SELECT string_agg(transaction || ' ' || automatic || ' ' || reason, ', ' ORDER BY transaction) FROM update_rollbacks`:                         "a true no luck, c false ",
+		`SELECT string_agg(transaction || ' ' || what, ', ' ORDER BY transaction, what DESC) FROM update_backups`:                                      "a package, a database, b package, b database, c package, c database",
+		`SELECT string_agg(left(bundle, 1) || ' ' || version || ' ' || outcome || ' ' || (last_at - first_at), ', ') FROM update_files`:                "a 1.1.0 committed 01:00:00",
+		`SELECT string_agg(transaction || ' ' || downtime_seconds, ', ' ORDER BY transaction) FROM component_updates WHERE bundle <> ''`:               "a 0, b 19.5",
 	} {
 		var got string
 		if err := conn.QueryRow(context.Background(), question).Scan(&got); err != nil || got != want {
