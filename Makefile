@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.tools:/usr/local/go/bin:$(PATH)
 SOURCES := $(shell git ls-files cmd pkg migrations debian systemd udev logrotate go.mod go.sum)
 WEB     := $(shell git ls-files web)
 
-.PHONY: help run test check deb install soak faults powercut bench clean generate
+.PHONY: help run test check deb install soak faults powercut fuzz bench clean generate
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -62,6 +62,10 @@ powercut: ## cut the emulated box's power in updates and rollbacks (N=200: how o
 	@scripts/deps
 	@$(MAKE) --no-print-directory $(DEB)
 	ARASUL_DEB=$(CURDIR)/$(DEB) ARASUL_POWERCUTS=$(or $(N),20) go test -count=1 -v -timeout 0 -tags box ./scripts/proof/ -run TestPowerCuts
+
+fuzz: ## fuzz whatever reads an update or a stick (N=10000000: executions of each target)
+	@scripts/deps check
+	scripts/fuzz $(or $(N),1000000) ./pkg/bundle ./pkg/update ./pkg/usb
 
 bench: ## measure what docs/figures.md says
 	@scripts/deps

@@ -365,3 +365,44 @@ func TestLogIsAPlainFile(t *testing.T) {
 		t.Errorf("got %v, %v", st, err)
 	}
 }
+
+// Proves UPD-6: whatever names a folder has, what is found can be opened, and nothing
+// else can.
+func FuzzScan(f *testing.F) {
+	f.Add("a.araupdate\x00B.ARAUPDATE\x00._a.araupdate\x00arasul\x00x\ny.araupdate")
+	f.Add("\x1b]0;owned\a.araupdate\x00.araupdate\x00bad\xff.araupdate\x00 .araupdate\x00…araupdate")
+	f.Fuzz(func(t *testing.T, names string) {
+		dir, made := t.TempDir(), map[string]bool{}
+		for name := range strings.SplitSeq(names, "\x00") {
+			if name == "" || strings.Contains(name, "/") || name == "." || name == ".." || len(name) > 255 || len(made) == 16 {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+				t.Skip(err)
+			}
+			made[name] = true
+		}
+		r, err := Scan(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Entries != len(made) || r.Partial {
+			t.Fatalf("%+v of %d", r, len(made))
+		}
+		s, err := openStick(dir, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.root.Close()
+		for _, b := range r.Bundles {
+			if !made[b.Name] || !hasSuffixFold(b.Name, Suffix) {
+				t.Fatalf("%q was found", b.Name)
+			}
+			file, err := s.Open(b)
+			if err != nil {
+				t.Fatalf("%q: %v", b.Name, err)
+			}
+			_ = file.Close()
+		}
+	})
+}
