@@ -17,6 +17,11 @@ import (
 func TestContainerInTheBox(t *testing.T) {
 	b := up(t, "box", "apps", "--deb", deb(t))
 	const unit = "arasul-llm.service"
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(b.run("sh", "-c", "systemctl status --no-pager --lines=0 "+unit+"; journalctl --no-pager --lines=60 --unit="+unit+" --unit=arasul-healer | grep -v GIN"))
+		}
+	})
 	eventually(t, 2*time.Minute, func() error {
 		s, err := b.service(unit)
 		if err == nil && !strings.Contains(s.Reason, "arasul images load") {

@@ -38,7 +38,7 @@ func TestPowerCuts(t *testing.T) {
 	}
 	c.broken = w.program(t, "1.1.0", broken)
 
-	c.takes = 4 * time.Minute // about, where it is emulated
+	c.takes = 150 * time.Second // about, where it is emulated
 	if rounds > 1 {
 		first := b.applies(c.release(t, c.good))
 		if first.Outcome != "committed" {
