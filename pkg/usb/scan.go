@@ -16,7 +16,7 @@ const (
 	Suffix     = ".araupdate"
 	Folder     = "arasul" // searched besides the root folder; none deeper
 	MaxNames   = 64       // names reported, refused ones included
-	MaxEntries = 4096     // directory entries looked at, both folders together
+	MaxEntries = 20_000   // directory entries looked at, both folders together: there may be photographs, too
 	MaxSize    = 33 << 30 // bytes: the largest payload is 32 GiB
 )
 

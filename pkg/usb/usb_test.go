@@ -236,7 +236,7 @@ func TestScanIsBounded(t *testing.T) {
 		names, entries int
 		partial        bool
 	}{
-		{"many entries", "f%d.txt", 5000, 0, MaxEntries, true},
+		{"many entries", "f%d.txt", MaxEntries + 100, 0, MaxEntries, true},
 		{"many bundles", "f%d.araupdate", 200, MaxNames, MaxNames, true},
 		{"as many as allowed", "f%d.araupdate", MaxNames, MaxNames, MaxNames, false},
 	} {
