@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -78,9 +80,12 @@ func upload(ctx context.Context) (table, error) {
 			Release:  bundle.Release{Version: "99.0", Sequence: 1 << 20, Built: time.Now().UTC().Truncate(time.Second)},
 			Requires: bundle.Requires{Arch: []string{"amd64", "arm64"}, OS: []string{"debian:12"}},
 			Data:     bundle.Data{Class: bundle.Compatible},
-			Payloads: []bundle.Payload{{Kind: bundle.Deb, Name: "a.deb", Package: "arasul", Version: "99.0", Arch: "amd64"}},
+			Payloads: []bundle.Payload{
+				{Kind: bundle.Deb, Name: "a.deb", Package: "arasul", Version: "99.0", Arch: runtime.GOARCH},
+				{Kind: bundle.Image, Name: "n8n.oci", Application: "n8n", ImageID: "sha256:" + strings.Repeat("0", 64)},
+			},
 		},
-		Parts: []io.ReadSeeker{sparse},
+		Parts: []io.ReadSeeker{strings.NewReader("a package"), sparse},
 	}
 	text, err := d.Seal()
 	if err != nil {
@@ -130,15 +135,24 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// send sends slices. Of each the updater keeps whole chunks, and what is left of it
+// begins the next.
 func send(ctx context.Context, c *client.Client, r io.Reader, size int64) error {
+	var staged api.StagedBundle
+	buffer, held := make([]byte, benchSlice), 0
 	for at := int64(0); at < size; {
-		var staged api.StagedBundle
-		if err := c.Send(ctx, fmt.Sprintf("/stage?size=%d&offset=%d", size, at), io.LimitReader(r, benchSlice), &staged); err != nil {
+		n, err := io.ReadFull(r, buffer[held:])
+		if held += n; err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return err
 		}
-		if want := min(at+benchSlice, size); staged.ReceivedBytes != want {
-			return fmt.Errorf("%d bytes were received, want %d", staged.ReceivedBytes, want)
+		if err := c.Send(ctx, fmt.Sprintf("/stage?size=%d&offset=%d", size, at), bytes.NewReader(buffer[:held]), &staged); err != nil {
+			return err
 		}
+		kept := staged.ReceivedBytes - at
+		if kept <= 0 || kept > int64(held) {
+			return fmt.Errorf("%d bytes were received after %d", staged.ReceivedBytes, at)
+		}
+		held = copy(buffer, buffer[kept:held])
 		at = staged.ReceivedBytes
 	}
 	return nil
