@@ -150,18 +150,20 @@ func (d *Dashboard) whileAdmitted(ctx context.Context) (context.Context, context
 		tick := time.NewTicker(recheckEvery)
 		defer tick.Stop()
 		for {
+			// Before the look, so that no change is missed; and a look at once, since
+			// the session may have ended after it let this request in.
 			changed := d.admission.next()
-			select {
-			case <-ctx.Done():
-				return
-			case <-changed:
-			case <-tick.C:
-			}
 			again := id
 			var answer huma.StatusError
 			if err := d.admit(ctx, &again, http.MethodGet); errors.As(err, &answer) && answer.GetStatus() == http.StatusUnauthorized {
 				cancel()
 				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			case <-tick.C:
 			}
 		}
 	}()

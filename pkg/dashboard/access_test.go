@@ -195,6 +195,26 @@ func TestTheLiveStreamEndsWithTheSession(t *testing.T) {
 	drain(t, stranger)
 }
 
+// Proves AUTH-3: nor does a stream begin whose session ended a moment ago, after the
+// request had been let in.
+func TestAStreamOfASessionThatHasJustEndedEnds(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	b := h.setUp()
+	id := &identity{token: b.cookies[sessionCookie], Secure: true, level: forAdmin}
+	if err := h.admit(t.Context(), id, http.MethodGet); err != nil {
+		t.Fatal(err)
+	}
+	b.send("POST", "/api/auth/logout-all", nil)
+	ctx, cancel := h.whileAdmitted(context.WithValue(t.Context(), identityKey{}, id))
+	defer cancel()
+	select {
+	case <-ctx.Done():
+	case <-time.After(10 * time.Second):
+		t.Error("the stream goes on")
+	}
+}
+
 // drain reads until the other side ends it.
 func drain(t *testing.T, conn *websocket.Conn) {
 	t.Helper()

@@ -378,7 +378,7 @@ func FuzzScan(f *testing.F) {
 				continue
 			}
 			if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
-				t.Skip(err)
+				return // no name of this file system
 			}
 			made[name] = true
 		}
