@@ -166,7 +166,7 @@ func TestFullDiskIsCleanedUp(t *testing.T) {
 		t.Errorf("it says\n%s", out)
 	}
 	if left := b.run("systemctl", "list-units", "--failed", "--plain", "--no-legend"); left != "" {
-		t.Errorf("failed units:\n%s", left)
+		t.Errorf("failed units:\n%s%s", left, b.sh("systemctl status --no-pager --lines=20 "+strings.Fields(left)[0]+" || true"))
 	}
 	var status systemStatus
 	if err := b.get("/api/system/status", &status); err != nil {
