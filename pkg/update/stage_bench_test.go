@@ -54,21 +54,11 @@ func benchRelease(b *testing.B, name, payload string) bundle.Key {
 		},
 		Parts: []io.ReadSeeker{part},
 	}
-	text, err := d.Seal()
-	if err != nil {
-		b.Fatal(err)
-	}
-	s, err := bundle.Sign(private, bundle.ToBeSigned(text))
-	if err != nil {
-		b.Fatal(err)
-	}
 	f, err := os.Create(name)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := d.Write(f, []bundle.Signature{s}); err != nil {
-		b.Fatal(err)
-	}
+	signed(b, d, private, f)
 	if err := f.Close(); err != nil {
 		b.Fatal(err)
 	}

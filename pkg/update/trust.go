@@ -48,24 +48,16 @@ func (s Store) KeepTrust(newer []*bundle.Root) error {
 	return nil
 }
 
-// readKeys reads a folder of keys. One that others could have written counts for
-// nothing, and is an error: it is better to hear of it.
+// readKeys reads a folder of keys.
 func readKeys(dir string) (*bundle.Root, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.pem"))
-	if err != nil || len(names) > maxKeyFiles {
-		return nil, fmt.Errorf("%s has more than %d keys", dir, maxKeyFiles)
-	}
 	var keys []bundle.Key
-	for _, name := range names {
-		text, err := readOwn(name)
-		if err != nil {
-			return nil, err
-		}
+	err := readFolder(dir, "*.pem", func(text []byte) error {
 		key, err := bundle.ParseKey(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
 		keys = append(keys, key)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return bundle.Bootstrap(keys...), nil
 }
@@ -73,18 +65,30 @@ func readKeys(dir string) (*bundle.Root, error) {
 // readPermits reads what lets releases below the floor in: *.permit in the folder
 // of the keys.
 func readPermits(dir string) (permits [][]byte, err error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.permit"))
+	err = readFolder(dir, "*.permit", func(text []byte) error {
+		permits = append(permits, text)
+		return nil
+	})
+	return permits, err
+}
+
+// readFolder hands on the files of a folder that match. One that others could have
+// written counts for nothing, and is an error: it is better to hear of it.
+func readFolder(dir, pattern string, each func(text []byte) error) error {
+	names, err := filepath.Glob(filepath.Join(dir, pattern))
 	if err != nil || len(names) > maxKeyFiles {
-		return nil, fmt.Errorf("%s has more than %d permits", dir, maxKeyFiles)
+		return fmt.Errorf("%s has more than %d files %s", dir, maxKeyFiles, pattern)
 	}
 	for _, name := range names {
 		text, err := readOwn(name)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		permits = append(permits, text)
+		if err := each(text); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
-	return permits, nil
+	return nil
 }
 
 func readOwn(name string) ([]byte, error) {

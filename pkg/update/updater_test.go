@@ -87,20 +87,9 @@ func (h *house) receive(sequence uint64, schema int) (id string, refused bundle.
 		},
 		Parts: []io.ReadSeeker{bytes.NewReader([]byte("a package"))},
 	}
-	text, err := d.Seal()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	s, err := bundle.Sign(h.private, bundle.ToBeSigned(text))
-	if err != nil {
-		h.t.Fatal(err)
-	}
 	var file bytes.Buffer
-	if err := d.Write(&file, []bundle.Signature{s}); err != nil {
-		h.t.Fatal(err)
-	}
-	sum := sha256.Sum256(text)
-	err = h.Receive(h.t.Context(), int64(file.Len()), 0, &file)
+	sum := sha256.Sum256(signed(h.t, d, h.private, &file))
+	err := h.Receive(h.t.Context(), int64(file.Len()), 0, &file)
 	if e, ok := errors.AsType[*bundle.Error](err); ok {
 		return hex.EncodeToString(sum[:]), e.Code
 	}
@@ -108,6 +97,23 @@ func (h *house) receive(sequence uint64, schema int) (id string, refused bundle.
 		h.t.Fatal(err)
 	}
 	return hex.EncodeToString(sum[:]), ""
+}
+
+// signed writes a release, and returns its manifest.
+func signed(t testing.TB, d *bundle.Draft, key ed25519.PrivateKey, w io.Writer) []byte {
+	t.Helper()
+	text, err := d.Seal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := bundle.Sign(key, bundle.ToBeSigned(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Write(w, []bundle.Signature{s}); err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // permit puts a permit for a release where the owner puts it.
