@@ -8,12 +8,14 @@ package dpkg
 import (
 	"bytes"
 	"context"
+	"crypto/md5" //nolint:gosec // what dpkg knows conffiles by
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -60,24 +62,71 @@ func (Client) Check(ctx context.Context) error {
 	return nil
 }
 
-// Keep writes the package to path as it is installed now: files of /etc as their
-// owner left them. It does not sync.
+// Keep writes the package to path as it is installed now, without the files of /etc
+// that their owner edited: those stay where they are. It does not sync.
 func (Client) Keep(ctx context.Context, path string) error {
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".repack-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	cmd := exec.CommandContext(ctx, "dpkg-repack", "--tag=none", "--deb-option=-Zgzip", "--deb-option=-z1", Package) // it is kept for a while only
+	cmd := exec.CommandContext(ctx, "dpkg-repack", "--generate", "--tag=none", Package)
 	cmd.Dir = dir
 	if err := run(cmd); err != nil {
 		return err
 	}
-	made, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+	made, err := filepath.Glob(filepath.Join(dir, "dpkg-repack."+Package+".*"))
 	if err != nil || len(made) != 1 {
-		return fmt.Errorf("dpkg-repack has made %d packages, not one", len(made))
+		return fmt.Errorf("dpkg-repack has made %d folders, not one", len(made))
 	}
-	return os.Rename(made[0], path)
+	if err := spareEdited(ctx, made[0]); err != nil {
+		return err
+	}
+	whole := filepath.Join(dir, Package+".deb")
+	// It is kept for a while only.
+	if err := run(exec.CommandContext(ctx, "dpkg-deb", "-Zgzip", "-z1", "--build", made[0], whole)); err != nil { //nolint:gosec // no shell
+		return err
+	}
+	return os.Rename(whole, path)
+}
+
+// spareEdited takes out of the package in folder root the conffiles that are not as
+// they came. dpkg would take what is in the package for what its maker shipped: the
+// owner's own lines would count as unedited from then on, and the next release would
+// replace them. A conffile that is not in the package stays, and dpkg goes on knowing
+// how it came.
+func spareEdited(ctx context.Context, root string) error {
+	out, err := exec.CommandContext(ctx, "dpkg-query", "--show", "--showformat=${Conffiles}", Package).Output()
+	if err != nil {
+		return fmt.Errorf("dpkg-query: %w", err)
+	}
+	list := filepath.Join(root, "DEBIAN/conffiles")
+	text, err := os.ReadFile(list)
+	if err != nil {
+		return err
+	}
+	kept := slices.Collect(strings.Lines(string(text)))
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line) // path, MD5, and perhaps "obsolete"
+		if len(words) < 2 {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(root, words[0]))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if fmt.Sprintf("%x", md5.Sum(content)) == words[1] { //nolint:gosec // dpkg's
+			continue
+		}
+		if err := os.Remove(filepath.Join(root, words[0])); err != nil {
+			return err
+		}
+		kept = slices.DeleteFunc(kept, func(l string) bool { return strings.TrimSpace(l) == words[0] })
+	}
+	return os.WriteFile(list, []byte(strings.Join(kept, "")), 0o644) //nolint:gosec // as dpkg has it
 }
 
 // Install installs the package at path, whichever way its version goes from the
