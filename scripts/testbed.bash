@@ -55,6 +55,12 @@ tb_tree() {
 	echo "$tree"
 }
 
+# tb_disk TREE FILE makes FILE a disk of 6 GB, sparse, with the tree in an ext4.
+tb_disk() {
+	truncate -s 6G "$2"
+	mke2fs -q -t ext4 -L root -E lazy_itable_init=0,discard -d "$1" "$2"
+}
+
 _tb_make_tree() {
 	local tree=$1 release=$2 packages=$3 old
 	shift 3

@@ -3,7 +3,6 @@
 package proof
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"image/png"
@@ -18,38 +17,13 @@ import (
 // switched on and well.
 var theBox = share("box", "proof")
 
-// units are what must be up on every machine that booted.
-var units = []string{"postgres", "metrics", "proxy", "dashboard", "mdns", "gpu", "healer"}
+// shortCuts is how often TestPowerCuts cuts the power unless told otherwise.
+const shortCuts = 1
 
-// allWell waits until everything of ours is up and the appliance says that all is
-// well, or that something was repaired a short while ago.
-func (b *bed) well(within time.Duration) {
-	b.t.Helper()
-	eventually(b.t, within, func() error {
-		for _, u := range units {
-			if out, _, _ := b.try("systemctl", "is-active", "arasul-"+u); strings.TrimSpace(out) != "active" {
-				return fmt.Errorf("arasul-%s is %s", u, strings.TrimSpace(out))
-			}
-		}
-		out, errOut, _ := b.try("arasul", "status", "--json")
-		var answer struct {
-			Status struct {
-				Status  string
-				Reasons []struct{ Code, Subject string }
-			}
-		}
-		if err := json.Unmarshal([]byte(out), &answer); err != nil {
-			return fmt.Errorf("%w: %s%s", err, out, errOut)
-		}
-		for _, r := range answer.Status.Reasons {
-			switch r.Code {
-			case "service-restarted", "cpu-high": // emulation is slow
-			default:
-				return fmt.Errorf("%s %s", r.Code, r.Subject)
-			}
-		}
-		return nil
-	})
+// cuttable is a bed whose power can be cut, and about how long an update takes there.
+func cuttable(t *testing.T, name string) (*bed, time.Duration) {
+	t.Helper()
+	return up(t, "box", name, "--deb", deb(t)), 150 * time.Second
 }
 
 // Proves PKG-1 and OPS-2: after a reboot everything is active by itself.

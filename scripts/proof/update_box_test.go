@@ -13,17 +13,6 @@ import (
 	"time"
 )
 
-// ofImages makes an archive with an image in it that nothing needs to run.
-func (w *workshop) ofImages(t *testing.T, name string) string {
-	t.Helper()
-	out, file := filepath.Join(t.TempDir(), name+".oci"), filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, []byte(strings.Repeat(name, 1000)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	command(t, "go", "run", "../mkoci", "-ref", "localhost/"+name+":1", "-entrypoint", "/file", "-o", out, file+"=/file")
-	return out
-}
-
 // releaseStick makes the image of a stick with files of this host in it.
 func releaseStick(t *testing.T, files ...string) string {
 	t.Helper()

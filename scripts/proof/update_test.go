@@ -51,6 +51,16 @@ func init() {
 }
 `
 
+// shortCuts is how often TestPowerCuts cuts the power unless told otherwise.
+const shortCuts = 3
+
+// cuttable is a bed whose power can be cut, and about how long an update takes there.
+func cuttable(t *testing.T, name string) (*bed, time.Duration) {
+	t.Helper()
+	beside(t)
+	return up(t, "machine", name, "--disk", "--podman", "--deb", deb(t)), 30 * time.Second
+}
+
 // Proves UPD-1, UPD-3 and UPD-5: a release with package, migration and image is
 // installed; those after it are broken each in its own way, and package, schema,
 // rows, image and configuration go back as one. Also the prototype's defects P3 (images
@@ -130,6 +140,15 @@ func TestUpdates(t *testing.T) {
 		}
 	}
 	t.Run("the admin goes back, and forward again", func(t *testing.T) { thereAndBack(t, b.of(t), want, images.first) })
+	t.Run("the release after all that keeps what the owner wrote", func(t *testing.T) {
+		b := b.of(t)
+		run := b.applies(w.release(t, "1.3.0", 130, first, func(root string) {
+			appendTo(t, filepath.Join(root, "etc/logrotate.d/arasul"), "# 1.3.0\n")
+		}))
+		if now := b.standing("minio"); run.Outcome != "committed" || now.config != "# 1.3.0\n# of the owner\n" {
+			t.Errorf("%+v\n%+v", run, now)
+		}
+	})
 }
 
 // thereAndBack: a rollback after the commit keeps what was stored, and brings the
