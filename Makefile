@@ -58,10 +58,10 @@ faults: ## hurt the emulated box in its memory, disk, clock and power (half an h
 	@$(MAKE) --no-print-directory $(DEB)
 	ARASUL_DEB=$(CURDIR)/$(DEB) go test -count=1 -v -timeout 60m -tags box,faults ./scripts/proof/
 
-powercut: ## cut the emulated box's power in updates and rollbacks (N=200: how often, a minute or two each)
+powercut: ## cut the power in updates and rollbacks (N=200: how often, half a minute each; BED=box: emulated, minutes each)
 	@scripts/deps
 	@$(MAKE) --no-print-directory $(DEB)
-	ARASUL_DEB=$(CURDIR)/$(DEB) ARASUL_POWERCUTS=$(or $(N),20) go test -count=1 -v -timeout 0 -tags box ./scripts/proof/ -run TestPowerCuts
+	ARASUL_DEB=$(CURDIR)/$(DEB) ARASUL_POWERCUTS=$(or $(N),20) go test -count=1 -v -timeout 0 -tags $(or $(BED),machine) ./scripts/proof/ -run TestPowerCuts
 
 fuzz: ## fuzz whatever reads an update or a stick (N=10000000: executions of each target)
 	@scripts/deps check

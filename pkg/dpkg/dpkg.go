@@ -101,7 +101,7 @@ func spareEdited(ctx context.Context, root string) error {
 		return fmt.Errorf("dpkg-query: %w", err)
 	}
 	list := filepath.Join(root, "DEBIAN/conffiles")
-	text, err := os.ReadFile(list)
+	text, err := os.ReadFile(list) //nolint:gosec // what dpkg-repack made
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func spareEdited(ctx context.Context, root string) error {
 		if len(words) < 2 {
 			continue
 		}
-		content, err := os.ReadFile(filepath.Join(root, words[0]))
+		content, err := os.ReadFile(filepath.Join(root, words[0])) //nolint:gosec // as above
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -371,8 +371,9 @@ func TestLogIsAPlainFile(t *testing.T) {
 func FuzzScan(f *testing.F) {
 	f.Add("a.araupdate\x00B.ARAUPDATE\x00._a.araupdate\x00arasul\x00x\ny.araupdate")
 	f.Add("\x1b]0;owned\a.araupdate\x00.araupdate\x00bad\xff.araupdate\x00 .araupdate\x00…araupdate")
+	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, names string) {
-		dir, made := t.TempDir(), map[string]bool{}
+		made := map[string]bool{}
 		for name := range strings.SplitSeq(names, "\x00") {
 			if name == "" || strings.Contains(name, "/") || name == "." || name == ".." || len(name) > 255 || len(made) == 16 {
 				continue
@@ -381,6 +382,7 @@ func FuzzScan(f *testing.F) {
 				return // no name of this file system
 			}
 			made[name] = true
+			defer os.Remove(filepath.Join(dir, name))
 		}
 		r, err := Scan(dir)
 		if err != nil {

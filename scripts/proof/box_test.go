@@ -17,15 +17,6 @@ import (
 // switched on and well.
 var theBox = share("box", "proof")
 
-// shortCuts is how often TestPowerCuts cuts the power unless told otherwise.
-const shortCuts = 1
-
-// cuttable is a bed whose power can be cut, and about how long an update takes there.
-func cuttable(t *testing.T, name string) (*bed, time.Duration) {
-	t.Helper()
-	return up(t, "box", name, "--deb", deb(t)), 150 * time.Second
-}
-
 // Proves PKG-1 and OPS-2: after a reboot everything is active by itself.
 func TestBoxIsWellAfterAReboot(t *testing.T) {
 	b := theBox.take(t)

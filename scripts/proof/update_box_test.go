@@ -136,3 +136,8 @@ func (b *bed) history() []updateRun {
 	}
 	return answer.Runs
 }
+
+// Proves UPD-4 and the second promise: the power fails with the kernel and all.
+func TestPowerCutsOfTheBox(t *testing.T) {
+	powerCuts(t, 1, 150*time.Second, func(name string) *bed { return up(t, "box", name, "--deb", deb(t)) })
+}

@@ -51,16 +51,6 @@ func init() {
 }
 `
 
-// shortCuts is how often TestPowerCuts cuts the power unless told otherwise.
-const shortCuts = 3
-
-// cuttable is a bed whose power can be cut, and about how long an update takes there.
-func cuttable(t *testing.T, name string) (*bed, time.Duration) {
-	t.Helper()
-	beside(t)
-	return up(t, "machine", name, "--disk", "--podman", "--deb", deb(t)), 30 * time.Second
-}
-
 // Proves UPD-1, UPD-3 and UPD-5: a release with package, migration and image is
 // installed; those after it are broken each in its own way, and package, schema,
 // rows, image and configuration go back as one. Also the prototype's defects P3 (images
@@ -173,4 +163,13 @@ func thereAndBack(t *testing.T, b *bed, newest standing, oldImage string) {
 		}
 		b.allWell()
 	}
+}
+
+// Proves UPD-4 and the second promise, with the kernel of this host: the file system of
+// the machine is shut down in an instant, and all processes are killed.
+func TestPowerCuts(t *testing.T) {
+	beside(t)
+	powerCuts(t, 3, 30*time.Second, func(name string) *bed {
+		return up(t, "machine", name, "--disk", "--podman", "--deb", deb(t))
+	})
 }
