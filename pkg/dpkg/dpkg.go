@@ -94,7 +94,8 @@ func (Client) Keep(ctx context.Context, path string) error {
 // they came. dpkg would take what is in the package for what its maker shipped: the
 // owner's own lines would count as unedited from then on, and the next release would
 // replace them. A conffile that is not in the package stays, and dpkg goes on knowing
-// how it came.
+// how it came. One that the owner removed may not be in the list either: dpkg-deb
+// refuses it.
 func spareEdited(ctx context.Context, root string) error {
 	out, err := exec.CommandContext(ctx, "dpkg-query", "--show", "--showformat=${Conffiles}", Package).Output()
 	if err != nil {
@@ -112,16 +113,13 @@ func spareEdited(ctx context.Context, root string) error {
 			continue
 		}
 		content, err := os.ReadFile(filepath.Join(root, words[0])) //nolint:gosec // as above
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the owner may have removed it
 			return err
 		}
-		if fmt.Sprintf("%x", md5.Sum(content)) == words[1] { //nolint:gosec // dpkg's
+		if err == nil && fmt.Sprintf("%x", md5.Sum(content)) == words[1] { //nolint:gosec // dpkg's
 			continue
 		}
-		if err := os.Remove(filepath.Join(root, words[0])); err != nil {
+		if err := os.RemoveAll(filepath.Join(root, words[0])); err != nil {
 			return err
 		}
 		kept = slices.DeleteFunc(kept, func(l string) bool { return strings.TrimSpace(l) == words[0] })

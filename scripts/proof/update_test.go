@@ -63,7 +63,7 @@ func TestUpdates(t *testing.T) {
 	b.trustsWorkshop(w)
 	b.inUnit("arasul images load /opt/apps/images/minio.oci --as minio; systemctl start arasul-minio.service")
 	b.asOwner("CREATE TABLE keepsake (n integer); INSERT INTO keepsake SELECT generate_series(1, 1000); ALTER TABLE keepsake OWNER TO arasul_owner")
-	b.sh("echo '# of the owner' >>/etc/arasul/arasul.toml")
+	b.sh("echo '# of the owner' >>/etc/arasul/arasul.toml; rm /etc/apt/apt.conf.d/02autoremove-arasul")
 	var images struct{ first, second string }
 	images.first = b.image("minio")
 
