@@ -113,7 +113,7 @@ func spareEdited(ctx context.Context, root string) error {
 			continue
 		}
 		content, err := os.ReadFile(filepath.Join(root, words[0])) //nolint:gosec // as above
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the owner may have removed it
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {         // the owner may have removed it
 			return err
 		}
 		if err == nil && fmt.Sprintf("%x", md5.Sum(content)) == words[1] { //nolint:gosec // dpkg's
