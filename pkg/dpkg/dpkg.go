@@ -65,8 +65,8 @@ func (Client) Check(ctx context.Context) error {
 // Keep writes the package to path as it is installed now, without the files of /etc
 // that their owner edited: those stay where they are. It does not sync.
 func (Client) Keep(ctx context.Context, path string) error {
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".repack-")
-	if err != nil {
+	dir := filepath.Join(filepath.Dir(path), ".repack") // always the same: a power cut leaves one
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)

@@ -159,6 +159,9 @@ func (c *cuts) whole(t *testing.T, b *bed, old standing, run updateRun, what str
 			t.Errorf("installed: %+v, from %+v to %s", now, old, run.To)
 		}
 	}
+	if left := b.sh("ls -A /var/lib/arasul/update/kept | grep -v ^previous || true"); left != "" {
+		t.Errorf("left in kept/: %s", left)
+	}
 	if out := b.run("dpkg", "--audit"); out != "" {
 		t.Errorf("dpkg --audit: %s", out)
 	}
