@@ -28,17 +28,10 @@ func powerCuts(t *testing.T, rounds int, takes time.Duration, bedCalled func(nam
 	b.well(3 * time.Minute)
 	b.trustsWorkshop(w)
 	b.run("systemctl", "disable", "--now", "arasul-n8n.service") // the images are of nothing
-	b.asOwner("CREATE TABLE keepsake (n integer); INSERT INTO keepsake SELECT generate_series(1, 1000); ALTER TABLE keepsake OWNER TO arasul_owner")
-	b.sh("echo '# of the owner' >>/etc/arasul/arasul.toml")
+	b.hasAnOwner()
 
 	c := &cuts{bed: b, shop: w, random: rand.New(rand.NewPCG(uint64(seed), 0)), takes: takes, outcomes: map[string]int{}}
-	const n = "migrations/00980_notes.sql"
-	c.good = w.program(t, "1.1.0", map[string]string{n: goodMigration})
-	broken := map[string]string{n: goodMigration}
-	for name, text := range badMigrations {
-		broken[name] = text
-	}
-	c.broken = w.program(t, "1.1.0", broken)
+	c.good, c.broken = w.program(t, "1.1.0", goodMigrations), w.program(t, "1.1.0", badMigrations)
 
 	uncut := 2 // so that a rollback leads to a release with an image
 	if rounds == 1 {
@@ -147,7 +140,7 @@ func (c *cuts) whole(t *testing.T, b *bed, old standing, run updateRun, what str
 	t.Helper()
 	now, schema := b.standing("n8n"), old.schema // a rollback keeps what is stored
 	if what == "update" {
-		schema = "980\n2" // goodMigration is in, whether by this release or an earlier one
+		schema = "980\n2" // goodMigrations are in, whether by this release or an earlier one
 	}
 	switch {
 	case run.Outcome == "rolled-back":

@@ -5,6 +5,7 @@ package proof
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -225,15 +226,32 @@ func (b *bed) updated(id string, within time.Duration) (r updateRun) {
 	return r
 }
 
-// Two migrations, the second of which cannot be done. The first takes away what
-// only a copy of the database brings back.
-var badMigrations = map[string]string{
-	"migrations/00990_forgetful.sql": "-- +goose Up\nDELETE FROM keepsake;\nDROP TABLE token_blacklist;\n",
-	"migrations/00991_broken.sql":    "-- +goose Up\nSELECT 1/0;\n",
+// The migrations of releases, for the source of a program. The good one is in every
+// release from the first on; of the two bad ones the second cannot be done, and the
+// first takes away what only a copy of the database brings back.
+var (
+	goodMigrations = map[string]string{
+		"migrations/00980_notes.sql": "-- +goose Up\nCREATE TABLE release_notes (text text NOT NULL);\n",
+	}
+	badMigrations = with(goodMigrations, map[string]string{
+		"migrations/00990_forgetful.sql": "-- +goose Up\nDELETE FROM keepsake;\nDROP TABLE token_blacklist;\n",
+		"migrations/00991_broken.sql":    "-- +goose Up\nSELECT 1/0;\n",
+	})
+)
+
+// with returns files and more.
+func with(files, more map[string]string) map[string]string {
+	files = maps.Clone(files)
+	maps.Copy(files, more)
+	return files
 }
 
-// goodMigration is in every release from the first on.
-const goodMigration = "-- +goose Up\nCREATE TABLE release_notes (text text NOT NULL);\n"
+// hasAnOwner leaves what an update must not touch: rows, and a line in the configuration.
+func (b *bed) hasAnOwner() {
+	b.t.Helper()
+	b.asOwner("CREATE TABLE keepsake (n integer); INSERT INTO keepsake SELECT generate_series(1, 1000); ALTER TABLE keepsake OWNER TO arasul_owner")
+	b.sh("echo '# of the owner' >>/etc/arasul/arasul.toml")
+}
 
 // standing is what an update changes.
 type standing struct{ version, schema, rows, image, running, config string }

@@ -51,14 +51,12 @@ func TestReleasesByStickAndByUpload(t *testing.T) {
 	b.well(3 * time.Minute)
 	b.trustsWorkshop(w)
 	b.run("systemctl", "disable", "--now", "arasul-n8n.service") // the image is of nothing
-	b.asOwner("CREATE TABLE keepsake (n integer); INSERT INTO keepsake SELECT generate_series(1, 1000); ALTER TABLE keepsake OWNER TO arasul_owner")
-	b.sh("echo '# of the owner' >>/etc/arasul/arasul.toml")
+	b.hasAnOwner()
 	home, folder, password := t.TempDir(), shots(t), "Fjord-7-"+rand.Text()
 	b.trusts(home)
 	b.browses(home, folder, "set-up", b.setupCode(), password)
 
-	const n = "migrations/00980_notes.sql"
-	good := w.program(t, "1.1.0", map[string]string{n: goodMigration})
+	good := w.program(t, "1.1.0", goodMigrations)
 	release := func(version string, sequence int, program, image string) string {
 		return w.release(t, version, sequence, program, func(root string) {
 			appendTo(t, filepath.Join(root, "etc/logrotate.d/arasul"), "# "+version+"\n")
@@ -107,11 +105,7 @@ func TestReleasesByStickAndByUpload(t *testing.T) {
 			t.Fatalf("after 1.2.0: %+v", second)
 		}
 
-		broken := map[string]string{n: goodMigration}
-		for name, text := range badMigrations {
-			broken[name] = text
-		}
-		check("broken", b.browses(home, folder, "upload", password, release("1.3.0", 130, w.program(t, "1.3.0", broken), "third"), "Version 1.3.0 was not kept"))
+		check("broken", b.browses(home, folder, "upload", password, release("1.3.0", 130, w.program(t, "1.3.0", badMigrations), "third"), "Version 1.3.0 was not kept"))
 		third := b.standing("n8n")
 		if third != second {
 			t.Errorf("after 1.3.0:\n%+v, want\n%+v", third, second)

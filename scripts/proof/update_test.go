@@ -62,13 +62,12 @@ func TestUpdates(t *testing.T) {
 	b.settle()
 	b.trustsWorkshop(w)
 	b.inUnit("arasul images load /opt/apps/images/minio.oci --as minio; systemctl start arasul-minio.service")
-	b.asOwner("CREATE TABLE keepsake (n integer); INSERT INTO keepsake SELECT generate_series(1, 1000); ALTER TABLE keepsake OWNER TO arasul_owner")
-	b.sh("echo '# of the owner' >>/etc/arasul/arasul.toml; rm /etc/apt/apt.conf.d/02autoremove-arasul")
+	b.hasAnOwner()
+	b.run("rm", "/etc/apt/apt.conf.d/02autoremove-arasul") // who wants none of a conffile
 	var images struct{ first, second string }
 	images.first = b.image("minio")
 
-	const n = "migrations/00980_notes.sql"
-	first := w.program(t, "1.1.0", map[string]string{n: goodMigration})
+	first := w.program(t, "1.1.0", goodMigrations)
 	run := b.applies(w.release(t, "1.1.0", 110, first, func(root string) {
 		appendTo(t, filepath.Join(root, "etc/logrotate.d/arasul"), "# 1.1.0\n")
 	}, "--image", "minio=/var/cache/arasul-testbed/apps/images/minio-other.oci"))
@@ -86,11 +85,7 @@ func TestUpdates(t *testing.T) {
 	}
 	b.allWell()
 
-	bad := w.program(t, "1.2.0", map[string]string{n: goodMigration, "cmd/arasul/misbehave.go": misbehaves})
-	forgetful := map[string]string{n: goodMigration}
-	for name, text := range badMigrations {
-		forgetful[name] = text
-	}
+	bad := w.program(t, "1.2.0", with(goodMigrations, map[string]string{"cmd/arasul/misbehave.go": misbehaves}))
 	for i, tc := range []struct {
 		name, program, misbehave, reason string
 		edit                             func(root string)
@@ -99,7 +94,7 @@ func TestUpdates(t *testing.T) {
 			script := filepath.Join(root, "DEBIAN/postinst")
 			command(t, "sed", "-i", "2i echo nothing works here >&2; exit 1", script)
 		}},
-		{name: "a migration fails", program: w.program(t, "1.2.0", forgetful), reason: "division by zero"},
+		{name: "a migration fails", program: w.program(t, "1.2.0", badMigrations), reason: "division by zero"},
 		{name: "the dashboard answers 500", program: bad, misbehave: "500", reason: "500"},
 		{name: "a unit never gets ready", program: bad, misbehave: "never", reason: "arasul-metrics.service"},
 		{name: "a unit starts again and again", program: bad, misbehave: "flaps", reason: "arasul-mdns.service"},
