@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -36,9 +37,16 @@ func up(t testing.TB, script, name string, args ...string) *bed {
 	return b
 }
 
+// tests says whose a bed is, by its name: two tests that run beside each other need two
+// names, and those that share one by mistake fail in every run and not just in some.
+var tests sync.Map
+
 // boot boots a bed. One that could not come up leaves nothing behind.
 func boot(t testing.TB, script, name string, args ...string) *bed {
 	t.Helper()
+	if other, _ := tests.LoadOrStore(name, t.Name()); other != t.Name() {
+		t.Fatalf("%s calls its %s %s too", other, script, name)
+	}
 	b := &bed{t: t, script: filepath.Join("..", script), name: name}
 	for _, word := range strings.Fields(b.do("up", args...)) {
 		switch {

@@ -391,28 +391,29 @@ func databaseAway(t *testing.T, b *bed) {
 
 // appsHealed kills and stops each of them: systemd or the healer brings it back.
 func appsHealed(t *testing.T, b *bed) {
-	answers := map[string]string{
-		"minio": "http://127.0.0.1:9000/minio/health/live", "llm": "http://127.0.0.1:11434/api/version",
-		"embeddings": "http://127.0.0.1:11435/api/version", "n8n": "http://127.0.0.1:5678/healthz",
-	}
-	back := func(name string, within time.Duration) {
+	back := func(name, answer string, within time.Duration) {
 		t.Helper()
 		began := time.Now()
 		eventually(t, within, func() error {
-			if _, _, code := b.try("curl", "--silent", "--fail", "--max-time", "2", "--output", "/dev/null", answers[name]); code != 0 {
+			if _, _, code := b.try("curl", "--silent", "--fail", "--max-time", "2", "--output", "/dev/null", answer); code != 0 {
 				return fmt.Errorf("%s does not answer (curl: %d)", name, code)
 			}
 			return nil
 		})
 		t.Logf("figure: %s answered again after %s", name, time.Since(began).Round(100*time.Millisecond))
 	}
-	for name := range answers {
-		b.inUnit("podman kill --signal KILL arasul-" + name)
-		back(name, 2*time.Minute)
+	const llm = "http://127.0.0.1:11434/api/version"
+	for _, app := range []struct{ name, answer string }{
+		{"minio", "http://127.0.0.1:9000/minio/health/live"}, {"n8n", "http://127.0.0.1:5678/healthz"},
+		{"embeddings", "http://127.0.0.1:11435/api/version"}, {"llm", llm},
+	} {
+		b.inUnit("podman kill --signal KILL arasul-" + app.name)
+		back(app.name, app.answer, 2*time.Minute)
 	}
+	b.allWell() // what hangs before that belongs to the incident that is open
 	pid := strings.TrimSpace(b.inUnit("podman inspect --format '{{.State.Pid}}' arasul-llm"))
 	b.run("kill", "-STOP", pid)
-	back("llm", 4*time.Minute)
+	back("llm", llm, 4*time.Minute)
 	eventually(t, time.Minute, func() error {
 		list, err := b.incidents()
 		if err != nil {

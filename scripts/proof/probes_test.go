@@ -16,7 +16,7 @@ import (
 // Proves HEAL-9.
 func TestProbesSeeTheRealApplicationsWellAndHung(t *testing.T) {
 	beside(t)
-	b := up(t, "machine", "t-apps", "--apps")
+	b := up(t, "machine", "t-apphung", "--apps")
 	b.withLook()
 	b.withApps("llm", "embeddings", "n8n", "minio")
 	for _, a := range apps {
