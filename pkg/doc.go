@@ -7,6 +7,7 @@
 //	words      api          what our processes say to each other, as JSON
 //	           atomicfile   files that survive a power cut
 //	           bundle       the format of a release: read, judged, written
+//	           command      the frame of a command line, and its exit codes
 //	           config       arasul.toml, strict
 //	           spool        records on disk until somebody has taken them
 //	           stable       the disk as an update uses it, and what a power cut leaves

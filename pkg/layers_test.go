@@ -22,7 +22,7 @@ var layers = []struct {
 	packages []string
 	may      []string
 }{
-	{"words", []string{"api", "atomicfile", "bundle", "config", "spool", "stable", "stream", "version"}, nil},
+	{"words", []string{"api", "atomicfile", "bundle", "command", "config", "spool", "stable", "stream", "version"}, nil},
 	{"edges", []string{"acme", "bus", "client", "daemon", "disk", "dpkg", "host", "issue", "jetson", "journal", "kernel", "load", "mdns", "models", "modelserver", "n8n", "nvml", "objects", "ollama", "podman", "probe", "secrets", "support", "systemd", "usb"}, []string{"words"}},
 	{"decisions", []string{"auth", "bootstrap", "certs", "container", "gpu", "heal", "inference", "logs", "metrics", "proxy", "setup", "update"}, []string{"words"}},
 	{"surfaces", []string{"araupdate", "cli", "dashboard", "postgres"}, []string{"words", "decisions"}},

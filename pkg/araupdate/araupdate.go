@@ -14,15 +14,13 @@ package araupdate
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 
-	"github.com/alecthomas/kong"
-
 	"github.com/arasul/arasul/pkg/bundle"
+	"github.com/arasul/arasul/pkg/command"
 	"github.com/arasul/arasul/pkg/version"
 )
 
@@ -62,62 +60,19 @@ func (versionCmd) Run(env *Env) error {
 	return err
 }
 
-// exit is an error that only carries a code: everything was said already.
-type exit int
-
-func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
-
 // Run carries out the command in args and returns the exit code.
-func Run(ctx context.Context, env Env, args []string) (code int) {
-	var c commands
-	parser, err := kong.New(&c,
-		kong.Name("araupdate"),
-		kong.Description("Make, sign and look at releases for Arasul."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Writers(env.Stdout, env.Stderr),
-		kong.Exit(func(c int) { panic(exit(c)) }), // after --help
-		kong.BindTo(ctx, (*context.Context)(nil)),
-	)
-	if err != nil {
-		panic("araupdate: " + err.Error()) // the struct above is wrong
-	}
-	defer func() {
-		switch e := recover().(type) {
-		case nil:
-		case exit:
-			code = int(e)
-		default:
-			panic(e)
-		}
-	}()
-	k, err := parser.Parse(args)
-	if err != nil {
-		fmt.Fprintf(env.Stderr, "araupdate: %v\nTry: araupdate --help\n", err)
-		return 2
-	}
-	return env.say(k.Run(&c, &env))
-}
-
-// say tells of an error and returns its exit code.
-func (e *Env) say(err error) int {
-	var code exit
-	var refused *bundle.Error
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &code):
-		return int(code)
-	case errors.As(err, &refused):
-		fmt.Fprintf(e.Stderr, "araupdate: %v (%s)\n", err, refused.Code)
+func Run(ctx context.Context, env Env, args []string) int {
+	code, err := command.Program{
+		Name: "araupdate", Description: "Make, sign and look at releases for Arasul.", Stdout: env.Stdout, Stderr: env.Stderr,
+	}.Run(ctx, &commands{}, args, &env)
+	if refused, ok := errors.AsType[*bundle.Error](err); ok {
+		fmt.Fprintf(env.Stderr, "araupdate: %v (%s)\n", err, refused.Code)
 		return refused.Code.Exit()
 	}
-	fmt.Fprintf(e.Stderr, "araupdate: %v\n", err)
-	return 1
+	if err != nil {
+		fmt.Fprintf(env.Stderr, "araupdate: %v\n", err)
+	}
+	return code
 }
 
-// printJSON is the answer to --json.
-func (e *Env) printJSON(v any) error {
-	enc := json.NewEncoder(e.Stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
+func (e *Env) printJSON(v any) error { return command.PrintJSON(e.Stdout, v) }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/arasul/arasul/pkg/bundle"
+	"github.com/arasul/arasul/pkg/command"
 )
 
 type verifyCmd struct {
@@ -266,7 +267,7 @@ func (d *diffCmd) Run(c *commands, env *Env) error {
 		}
 	}
 	if len(changes) > 0 {
-		return exit(1)
+		return command.Exit(1)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/command"
 	"github.com/arasul/arasul/pkg/config"
 )
 
@@ -83,7 +84,7 @@ func (e *Env) walk(ctx context.Context, c *commands, mode string, only []string)
 		show.end(report)
 	}
 	if report.State == "failed" {
-		return exit(1)
+		return command.Exit(1)
 	}
 	return nil
 }

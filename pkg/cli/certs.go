@@ -8,6 +8,7 @@ import (
 
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/certs"
+	"github.com/arasul/arasul/pkg/command"
 	"github.com/arasul/arasul/pkg/config"
 )
 
@@ -43,7 +44,7 @@ func issue(c *commands, env *Env, force certs.Force) error {
 	case err != nil:
 		return fmt.Errorf("becoming the signer: %w", err)
 	case done && code != 0:
-		return exit(code)
+		return command.Exit(code)
 	case done:
 		return nil
 	}
@@ -150,7 +151,7 @@ func (certsACMECmd) Run(c *commands, env *Env) error {
 	cfg, err := config.Load(c.Config)
 	if err == nil && cfg.ACME.Domain == "" || err != nil && !config.Concerns(err, "acme") && cfg.ACME.Domain == "" {
 		fmt.Fprintln(env.Stdout, "There is no [acme] domain: nothing to do.")
-		return exit(1)
+		return command.Exit(1)
 	}
 	return nil // what is wrong with a bad one is the daemon's to say
 }

@@ -9,8 +9,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,6 +19,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/command"
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/heal"
 	"github.com/arasul/arasul/pkg/version"
@@ -164,59 +163,19 @@ type commands struct {
 	} `cmd:"" hidden:"" help:"The step of arasul-secrets.service."`
 }
 
-// exit is an error that only carries a code: everything was said already.
-type exit int
-
-func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
-
 // Run carries out the command in args and returns the exit code.
-func Run(ctx context.Context, env Env, args []string) (code int) {
-	var c commands
-	parser, err := kong.New(&c,
-		kong.Name("arasul"),
-		kong.Description("The local AI appliance: see how it does, and steer it."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Writers(env.Stdout, env.Stderr),
-		kong.Vars{"version": version.Version, "config": config.Path},
-		kong.Exit(func(c int) { panic(exit(c)) }), // after --help and --version
-		kong.BindTo(ctx, (*context.Context)(nil)),
-	)
+func Run(ctx context.Context, env Env, args []string) int {
+	code, err := command.Program{
+		Name: "arasul", Description: "The local AI appliance: see how it does, and steer it.", Stdout: env.Stdout, Stderr: env.Stderr,
+		Vars: kong.Vars{"version": version.Version, "config": config.Path},
+	}.Run(ctx, &commands{}, args, &env)
 	if err != nil {
-		panic("cli: " + err.Error()) // the struct above is wrong
-	}
-	defer func() {
-		switch e := recover().(type) {
-		case nil:
-		case exit:
-			code = int(e)
-		default:
-			panic(e)
-		}
-	}()
-	k, err := parser.Parse(args)
-	if err != nil {
-		fmt.Fprintf(env.Stderr, "arasul: %v\nTry: arasul --help\n", err)
-		return 2
-	}
-	err = k.Run(&c, &env)
-	var e exit
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &e):
-		return int(e)
-	default:
 		fmt.Fprintf(env.Stderr, "arasul: %v\n", err)
-		return 1
 	}
+	return code
 }
 
-// printJSON is the answer to --json.
-func (e *Env) printJSON(v any) error {
-	enc := json.NewEncoder(e.Stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
+func (e *Env) printJSON(v any) error { return command.PrintJSON(e.Stdout, v) }
 
 type statusCmd struct {
 	Watch bool `help:"Say it again every 2 s until interrupted." short:"w"`
@@ -227,7 +186,7 @@ func (s *statusCmd) Run(ctx context.Context, c *commands, env *Env) error {
 		status, err := s.once(ctx, c, env)
 		if !s.Watch {
 			if err == nil && status == api.Critical {
-				return exit(1)
+				return command.Exit(1)
 			}
 			return err
 		}
@@ -331,7 +290,7 @@ func (configCheckCmd) Run(c *commands, env *Env) error {
 	}
 	if err != nil {
 		fmt.Fprintln(env.Stderr, err)
-		return exit(78)
+		return command.Exit(78)
 	}
 	if _, err := os.Stat(c.Config); err != nil {
 		fmt.Fprintf(env.Stdout, "%s does not exist: the defaults are in force, and what arasul setup has set\n", c.Config)
@@ -347,7 +306,7 @@ func (configShowCmd) Run(c *commands, env *Env) error {
 	cfg, err := config.Load(c.Config)
 	if err != nil {
 		fmt.Fprintln(env.Stderr, err)
-		return exit(78)
+		return command.Exit(78)
 	}
 	text, err := cfg.Redacted().TOML()
 	if err != nil {
@@ -386,7 +345,7 @@ func (dbProvisionCmd) Run(c *commands, env *Env) error {
 	if err != nil {
 		fmt.Fprintln(env.Stderr, err)
 		if config.Concerns(err, "database") {
-			return exit(78)
+			return command.Exit(78)
 		}
 	}
 	return env.Database.Provision(cfg)

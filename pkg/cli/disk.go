@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/command"
 	"github.com/arasul/arasul/pkg/config"
 )
 
@@ -43,7 +44,7 @@ func (d *diskCleanCmd) Run(ctx context.Context, c *commands, env *Env) error {
 	if !report.Reached {
 		for _, s := range report.Steps {
 			if s.Error != "" {
-				return exit(1) // the report says what went wrong
+				return command.Exit(1) // the report says what went wrong
 			}
 		}
 	}
@@ -104,7 +105,7 @@ func (d *dbVacuumCmd) Run(ctx context.Context, c *commands, env *Env) error {
 	if err != nil {
 		fmt.Fprintln(env.Stderr, err)
 		if config.Concerns(err, "database") {
-			return exit(78)
+			return command.Exit(78)
 		}
 	}
 	v, err := env.Database.Vacuum(ctx, cfg, d.FreeSpace)

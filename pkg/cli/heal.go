@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/command"
 	"github.com/arasul/arasul/pkg/config"
 	"github.com/arasul/arasul/pkg/heal"
 )
@@ -62,7 +63,7 @@ func (h *healSimulateCmd) Run(c *commands, env *Env) error {
 		printSimulation(env.Stdout, out)
 	}
 	if err == nil && len(out.Problems) > 0 {
-		return exit(1)
+		return command.Exit(1)
 	}
 	return err
 }

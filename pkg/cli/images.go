@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/command"
 	"github.com/arasul/arasul/pkg/config"
 )
 
@@ -229,7 +230,7 @@ func (r *containerReadyCmd) Run(ctx context.Context, c *commands, env *Env) erro
 	}
 	if i.Reason != "" {
 		fmt.Fprintf(env.Stderr, "%s cannot run: %s. %s\n", r.Name, i.Reason, i.Fix)
-		return exit(1)
+		return command.Exit(1)
 	}
 	return nil
 }

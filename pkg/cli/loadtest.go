@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/command"
 	"github.com/arasul/arasul/pkg/config"
 )
 
@@ -59,7 +60,7 @@ func (l *loadtestCmd) Run(ctx context.Context, c *commands, env *Env) error {
 		_ = t.Flush()
 	}
 	if failed {
-		return exit(1)
+		return command.Exit(1)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/arasul/arasul/pkg/api"
+	"github.com/arasul/arasul/pkg/command"
 )
 
 // Models are the models of this machine.
@@ -163,7 +164,7 @@ func (v *modelsVerifyCmd) Run(ctx context.Context, c *commands, env *Env) error 
 	}
 	for _, k := range checks {
 		if k.Error != "" && !k.Restored {
-			return exit(1)
+			return command.Exit(1)
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/bundle"
+	"github.com/arasul/arasul/pkg/command"
 )
 
 // Updater is the updater, over HTTP on its socket.
@@ -77,7 +78,7 @@ func (e *Env) problem(p api.Refused) error {
 	if p.Hint != "" {
 		fmt.Fprintln(e.Stderr, p.Hint)
 	}
-	return exit(exitOf(p.Code))
+	return command.Exit(exitOf(p.Code))
 }
 
 func (e *Env) updateStatus(ctx context.Context) (s api.Update, err error) {
@@ -150,7 +151,7 @@ func (u *updateInspectCmd) Run(ctx context.Context, c *commands, env *Env) error
 		if err := env.printJSON(b); err != nil || b.Problem == nil {
 			return err
 		}
-		return exit(exitOf(b.Problem.Code))
+		return command.Exit(exitOf(b.Problem.Code))
 	}
 	printBundle(env.Stdout, b)
 	if b.Problem != nil {
@@ -328,7 +329,7 @@ func (e *Env) askToInstall(version string) error {
 	line, _ := bufio.NewReader(e.Stdin).ReadString('\n')
 	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
 		fmt.Fprintln(e.Stdout, "Nothing was done.")
-		return exit(1)
+		return command.Exit(1)
 	}
 	return nil
 }
@@ -368,7 +369,7 @@ func (e *Env) follow(ctx context.Context, c *commands, id string) error {
 		case <-ctx.Done():
 			progress.end()
 			fmt.Fprintln(e.Stderr, "It goes on by itself: arasul update watch follows it again.")
-			return exit(1)
+			return command.Exit(1)
 		case <-time.After(lookEvery):
 		}
 	}
@@ -399,10 +400,10 @@ func (e *Env) ended(c *commands, r api.UpdateRun) error {
 	case "committed":
 		return nil
 	case "rolled-back":
-		return exit(exitRolledBack)
+		return command.Exit(exitRolledBack)
 	}
 	fmt.Fprintln(e.Stderr, "Neither forward nor back was possible. The log says more: journalctl -u arasul-apply; arasul support-bundle packs it for who helps.")
-	return exit(exitStuck)
+	return command.Exit(exitStuck)
 }
 
 type updateHistoryCmd struct{}
@@ -453,7 +454,7 @@ func (e *Env) undo(ctx context.Context, c *commands, verb, reason string) error 
 		return nil
 	}
 	err = e.follow(ctx, c, s.Run.ID)
-	if code := exit(exitRolledBack); verb == "cancel" && errors.Is(err, code) { // what was wanted
+	if code := command.Exit(exitRolledBack); verb == "cancel" && errors.Is(err, code) { // what was wanted
 		return nil
 	}
 	return err
