@@ -189,7 +189,7 @@ func (s *Stage) room(v *bundle.Verified) error {
 	}
 	if free < need {
 		return &bundle.Error{Code: NoSpace, Text: fmt.Sprintf("the update needs %d MB of free disk, and there are %d", need>>20, free>>20),
-			Hint: "Remove what is not needed: models, or objects in the store. sudo arasul disk says what takes how much."}
+			Hint: "Remove what is not needed: models (sudo arasul models list) or objects in the store; caches and old logs go with: sudo arasul disk clean"}
 	}
 	return nil
 }
