@@ -253,8 +253,27 @@ func (s Store) describe(dir string) (api.UpdateRun, error) {
 	return Describe(o, records), nil
 }
 
-// NewID returns the name of a transaction that begins now.
-func NewID(now time.Time) string { return now.UTC().Format("20060102T150405") }
+// idLayout is what names of transactions look like: sorted as text they are in order.
+const idLayout = "20060102T150405"
+
+// NewID returns the name of a transaction that begins now. It comes after those of all
+// that ended, whatever the clock says: without a battery it begins in the past at each
+// boot.
+func (s Store) NewID(now time.Time) (string, error) {
+	names, err := s.FS.List(s.path("history"))
+	if err != nil {
+		return "", err
+	}
+	for _, name := range slices.Backward(names) {
+		if newest, err := time.Parse(idLayout, name); err == nil {
+			if next := newest.Add(time.Second); next.After(now) {
+				now = next
+			}
+			break
+		}
+	}
+	return now.UTC().Format(idLayout), nil
+}
 
 // removeAll removes a folder that holds files and folders of files.
 func removeAll(f stable.FS, dir string) error {

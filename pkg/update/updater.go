@@ -247,8 +247,8 @@ func (u *Updater) Apply(ctx context.Context, a api.ApplyUpdate, person bool) err
 	if err != nil {
 		return err
 	}
-	order := Order{ID: NewID(time.Now()), Kind: "update", From: m.Version, Actor: a.Actor, Release: r}
-	if err := u.accept(ctx, order, u.stage.parts()); err != nil {
+	order := Order{Kind: "update", From: m.Version, Actor: a.Actor, Release: r}
+	if err := u.accept(ctx, &order, u.stage.parts()); err != nil {
 		return err
 	}
 	u.o.Log.Info("update begins", "id", order.ID, "from", order.From, "version", r.Version, "actor", a.Actor, "reason", a.Reason)
@@ -307,20 +307,24 @@ func (u *Updater) Rollback(ctx context.Context, a api.UndoUpdate) error {
 	if err != nil {
 		return err
 	}
-	order := Order{ID: NewID(time.Now()), Kind: "rollback", From: from, Actor: a.Actor, Release: r}
-	if err := u.accept(ctx, order, ""); err != nil {
+	order := Order{Kind: "rollback", From: from, Actor: a.Actor, Release: r}
+	if err := u.accept(ctx, &order, ""); err != nil {
 		return err
 	}
 	u.o.Log.Info("rollback begins", "id", order.ID, "from", from, "version", r.Version, "actor", a.Actor, "reason", a.Reason)
 	return nil
 }
 
-func (u *Updater) accept(ctx context.Context, order Order, parts string) error {
+// accept names an order and hands it to what carries it out.
+func (u *Updater) accept(ctx context.Context, order *Order, parts string) error {
 	program, err := u.o.Program()
 	if err != nil {
 		return fmt.Errorf("reading our own program: %w", err)
 	}
-	if err := u.o.Store.Accept(order, parts, program); errors.Is(err, ErrBusy) {
+	if order.ID, err = u.o.Store.NewID(time.Now()); err != nil {
+		return err
+	}
+	if err := u.o.Store.Accept(*order, parts, program); errors.Is(err, ErrBusy) {
 		return &bundle.Error{Code: Busy, Text: "an update is under way", Hint: "Wait until it has ended."}
 	} else if err != nil {
 		return err

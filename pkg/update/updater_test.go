@@ -174,3 +174,37 @@ func TestDowngradeNeedsTheSchema(t *testing.T) {
 	}
 	h.install(7, 3)
 }
+
+// A machine without a battery for its clock begins in the past at each boot, and may do
+// two updates in what it takes for the same second: the newest is the newest.
+//
+// Proves UPD-4.
+func TestNamesGrowWhateverTheClockSays(t *testing.T) {
+	h := newHouse(t, Current{}, 0)
+	then := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		now  time.Time
+		want string
+	}{
+		{then, "20261126T120000"},
+		{then, "20261126T120001"},
+		{then.Add(-time.Hour), "20261126T120002"},
+		{time.Unix(0, 0), "20261126T120003"},
+		{then.Add(time.Hour), "20261126T130000"},
+	} {
+		id, err := h.o.Store.NewID(c.now)
+		if err != nil || id != c.want {
+			t.Errorf("at %s: %q, %v; want %q", c.now, id, err, c.want)
+		}
+		o := Order{ID: id, Kind: "update"}
+		if err := h.o.Store.Accept(o, "", nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.o.Store.Archive(o); err != nil {
+			t.Fatal(err)
+		}
+		if runs := h.History().Runs; runs[0].ID != c.want {
+			t.Errorf("the newest is %s", runs[0].ID)
+		}
+	}
+}
