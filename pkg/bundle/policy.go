@@ -22,7 +22,8 @@ type Machine struct {
 	Sequence uint64 // of the release that is installed; 0: not known
 	Floor    uint64
 	Schema   int             // of the database; 0: not known
-	Failed   map[string]bool // bundles that failed here
+	Failed   map[string]bool // bundles that stopped services here, and had to be taken back
+	Tried    map[string]bool // bundles whose installation was begun here, whatever came of it
 	// Permits let releases below the floor in: each a SignedPermit, as a file holds it.
 	Permits [][]byte
 	// Trusted is the latest time that is known for certain; a clock may be wrong.
@@ -84,6 +85,8 @@ func (v *Verified) checkSequence(m Machine, w Wish) error {
 		return refuse(Downgrade, "sudo arasul update rollback leads to the release before, with its data.", "the release %s does not know what %s has stored", r.Version, m.Version)
 	case m.Failed[v.ID] && !w.Again:
 		return refuse(FailedBefore, "To try it again: sudo arasul update apply FILE --force.", "the release %s was installed here before, and failed", r.Version)
+	case m.Tried[v.ID] && !w.Person: // the stick is still in, and somebody has cancelled it or gone back
+		return refuse(FailedBefore, "To install it again, use the page or the console.", "the release %s was here before, and was cancelled or taken back", r.Version)
 	}
 	return nil
 }

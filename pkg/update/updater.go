@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -87,7 +88,7 @@ func (u *Updater) machine(ctx context.Context) (m bundle.Machine, err error) {
 	}
 	m = bundle.Machine{
 		ID: strings.TrimSpace(string(id)), Arch: u.o.Arch, OS: osRelease(u.o.OS), Sequence: current.Sequence, Floor: current.Floor,
-		Schema: u.o.Schema, Failed: map[string]bool{}, Trusted: current.Built,
+		Schema: u.o.Schema, Failed: map[string]bool{}, Tried: map[string]bool{}, Trusted: current.Built,
 	}
 	if m.Permits, err = readPermits(u.o.KeyDir); err != nil {
 		return m, err
@@ -99,11 +100,22 @@ func (u *Updater) machine(ctx context.Context) (m bundle.Machine, err error) {
 		m.Trusted = time.Now()
 	}
 	for _, run := range u.o.Store.History() {
-		if run.Kind == "update" && run.Outcome != "" && run.Outcome != string(Committed) {
+		if run.Kind != "update" || run.Outcome == "" {
+			continue
+		}
+		m.Tried[run.Bundle] = true
+		if run.Outcome != string(Committed) && hasStopped(run) {
 			m.Failed[run.Bundle] = true
 		}
 	}
 	return m, nil
+}
+
+// hasStopped says whether a transaction came to where it stops services. One that was
+// cancelled before, or found that the machine was not ready, harmed nobody and may be
+// tried again.
+func hasStopped(run api.UpdateRun) bool {
+	return slices.ContainsFunc(run.Steps, func(s api.UpdateStep) bool { return s.Name == stepQuiesce && s.State != "pending" })
 }
 
 // mayStage refuses what nobody can want to install here.

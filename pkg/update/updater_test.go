@@ -208,3 +208,69 @@ func TestNamesGrowWhateverTheClockSays(t *testing.T) {
 		}
 	}
 }
+
+// Proves UPD-4: who cancels an update may have it later, and a stick that is still in
+// does not begin it again. One that had to be taken back needs more than that.
+func TestWhatWasBegunBefore(t *testing.T) {
+	for name, c := range map[string]struct {
+		last   string // step that was begun
+		person bundle.Code
+	}{
+		"cancelled while images are loaded": {stepLoad, ""},
+		"taken back":                        {stepProbation, bundle.FailedBefore},
+	} {
+		h := newHouse(t, Current{Version: "1.1", Sequence: 1}, 0)
+		id, refused := h.receive(2, 0)
+		if refused != "" {
+			t.Fatal(refused)
+		}
+		h.ended(id, c.last)
+		at := h.stage.get()
+		for _, asks := range []struct {
+			person bool
+			want   bundle.Code
+		}{{true, c.person}, {false, bundle.FailedBefore}} {
+			got := bundle.Code("")
+			if p := h.describe(t.Context(), at.Verified, asks.person).Problem; p != nil {
+				got = bundle.Code(p.Code)
+			}
+			if got != asks.want {
+				t.Errorf("%s, a person %t: %q, want %q", name, asks.person, got, asks.want)
+			}
+		}
+	}
+}
+
+// ended puts a transaction into the history that came to a step, and went back.
+func (h *house) ended(id, last string) {
+	h.t.Helper()
+	store := h.o.Store
+	order := Order{ID: "20261126T120000", Kind: "update", Release: Release{Bundle: id}}
+	if err := store.Accept(order, "", nil); err != nil {
+		h.t.Fatal(err)
+	}
+	journal, err := store.Journal()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	e := Engine{Steps: Steps(order, Files{}, Tools{}), Commit: CommitStep, Journal: journal}
+	if err := e.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	for _, s := range e.Steps {
+		if err := journal.Append(Record{Phase: Begun, Step: s.Name}); err != nil {
+			h.t.Fatal(err)
+		}
+		if s.Name == last {
+			break
+		}
+	}
+	for _, r := range []Record{{Phase: Back, Reason: "a test"}, {Phase: Finished, Outcome: RolledBack}} {
+		if err := journal.Append(r); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	if err := store.Archive(order); err != nil {
+		h.t.Fatal(err)
+	}
+}
