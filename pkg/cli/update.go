@@ -47,7 +47,7 @@ func exitOf(code string) int {
 		return exitSignature
 	case bundle.BadFormat, bundle.Corrupt, bundle.TooLarge:
 		return exitFormat
-	case bundle.WrongProduct, bundle.WrongArch, bundle.WrongOS, bundle.MinVersion, bundle.NotNewer, bundle.FailedBefore:
+	case bundle.WrongProduct, bundle.WrongArch, bundle.WrongOS, bundle.MinVersion, bundle.NotNewer, bundle.FailedBefore, "not-ready":
 		return exitNotForUs
 	case bundle.Downgrade, bundle.BelowFloor:
 		return exitDowngrade

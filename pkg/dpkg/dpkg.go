@@ -53,7 +53,7 @@ func (Client) Check(ctx context.Context) error {
 		return fmt.Errorf("dpkg --audit: %w", err)
 	}
 	if said := strings.TrimSpace(string(out)); said != "" {
-		return fmt.Errorf("%s (sudo dpkg --configure -a, or sudo apt --fix-broken install)", firstLine(said))
+		return fmt.Errorf("the packages of this machine are not in order: %s (sudo dpkg --configure -a, or sudo apt --fix-broken install)", firstLine(said))
 	}
 	out, err = exec.CommandContext(ctx, "dpkg-query", "--show", "--showformat=${db:Status-Status}", Package).Output()
 	if err != nil || string(out) != "installed" {

@@ -22,11 +22,12 @@ import (
 // received.
 const syncEvery = 64 << 20
 
-// NoSpace and Busy are refusals that have nothing to do with the bundle.
+// Refusals that have to do with the machine and not with the bundle.
 const (
-	NoSpace bundle.Code = "no-space"
-	Busy    bundle.Code = "busy"
-	Unknown bundle.Code = "unknown"
+	NoSpace  bundle.Code = "no-space"
+	NotReady bundle.Code = "not-ready"
+	Busy     bundle.Code = "busy"
+	Unknown  bundle.Code = "unknown"
 )
 
 // Stage is where a bundle is received: its head, and its payloads as files,

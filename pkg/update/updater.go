@@ -32,6 +32,8 @@ type Options struct {
 	Program func() ([]byte, error)
 	// Version is the one that is installed.
 	Version func(context.Context) (string, error)
+	// Fits says why the package at a path cannot be installed on the machine as it is.
+	Fits func(ctx context.Context, path string) error
 	// Run starts what carries out the transaction under way, Halt stops it where it
 	// is.
 	Run  func(context.Context) error
@@ -327,8 +329,16 @@ func (u *Updater) Rollback(ctx context.Context, a api.UndoUpdate) error {
 	return nil
 }
 
-// accept names an order and hands it to what carries it out.
+// accept names an order and hands it to what carries it out. What is missing on the
+// machine is said before that: a release that waits goes on waiting.
 func (u *Updater) accept(ctx context.Context, order *Order, parts string) error {
+	pkg := order.Release.Package
+	if parts != "" {
+		pkg = filepath.Join(parts, filepath.Base(pkg)) // where it lies until then
+	}
+	if err := u.o.Fits(ctx, pkg); err != nil {
+		return &bundle.Error{Code: NotReady, Text: err.Error(), Hint: "Install with apt what is missing, then try again: the release waits."}
+	}
 	program, err := u.o.Program()
 	if err != nil {
 		return fmt.Errorf("reading our own program: %w", err)

@@ -30,6 +30,17 @@ type house struct {
 	keys    string
 	private ed25519.PrivateKey
 	started int
+	lacks   string // what the machine has to have before a package fits
+}
+
+func (h *house) fits(path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return err
+	}
+	if h.lacks != "" {
+		return errors.New(h.lacks)
+	}
+	return nil
 }
 
 func newHouse(t *testing.T, current Current, schema int) *house {
@@ -53,6 +64,7 @@ func newHouse(t *testing.T, current Current, schema int) *house {
 		OS: filepath.Join(dir, "os-release"), ID: filepath.Join(dir, "machine-id"), Arch: "amd64", Schema: schema,
 		Program:  func() ([]byte, error) { return []byte("program"), nil },
 		Version:  func(context.Context) (string, error) { return current.Version, nil },
+		Fits:     func(_ context.Context, path string) error { return h.fits(path) },
 		Run:      func(context.Context) error { h.started++; return nil },
 		Halt:     func(context.Context) error { return nil },
 		Progress: func() *api.Update { return nil },
@@ -206,6 +218,22 @@ func TestNamesGrowWhateverTheClockSays(t *testing.T) {
 		if runs := h.History().Runs; runs[0].ID != c.want {
 			t.Errorf("the newest is %s", runs[0].ID)
 		}
+	}
+}
+
+// Proves UPD-4: a release that needs what the machine lacks is refused before anything is
+// done, and waits.
+func TestReleaseWaitsForWhatItNeeds(t *testing.T) {
+	h := newHouse(t, Current{Version: "1.1", Sequence: 1}, 0)
+	id, _ := h.receive(2, 0)
+	h.lacks = "no podman"
+	err := h.Apply(t.Context(), api.ApplyUpdate{Bundle: id, Actor: "test"}, true)
+	if e, ok := errors.AsType[*bundle.Error](err); !ok || e.Code != NotReady || e.Text != h.lacks || h.started > 0 || len(h.History().Runs) > 0 {
+		t.Errorf("%v; begun %d times", err, h.started)
+	}
+	h.lacks = ""
+	if err := h.Apply(t.Context(), api.ApplyUpdate{Bundle: id, Actor: "test"}, true); err != nil || h.started != 1 {
+		t.Errorf("begun %d times, %v", h.started, err)
 	}
 }
 

@@ -124,6 +124,7 @@ func TestUpdates(t *testing.T) {
 			return
 		}
 	}
+	t.Run("a package that the machine lacks", func(t *testing.T) { lackingPackage(t, b.of(t), w) })
 	t.Run("the admin goes back, and forward again", func(t *testing.T) { thereAndBack(t, b.of(t), want, images.first) })
 	t.Run("the release after all that keeps what the owner wrote", func(t *testing.T) {
 		b := b.of(t)
@@ -134,6 +135,28 @@ func TestUpdates(t *testing.T) {
 			t.Errorf("%+v\n%+v", run, now)
 		}
 	})
+}
+
+// lackingPackage: what a release needs and cannot be had offline is told before anything
+// stops, and the release may be installed when it is there.
+func lackingPackage(t *testing.T, b *bed, w *workshop) {
+	want := b.standing("minio")
+	file := w.release(t, "1.2.9", 129, "", func(root string) {
+		command(t, "sed", "-i", "s/^Depends: /Depends: nosuch (>= 1), dash | nowhere, libc6 (>= 99), /", filepath.Join(root, "DEBIAN/control"))
+	})
+	waits := b.stage(file)
+	var said struct{ Code, Detail string }
+	b.updater("POST", "/apply", `{"bundle":"`+waits.Bundle+`","actor":"proof"}`, &said)
+	if said.Code != "not-ready" || !strings.Contains(said.Detail, "nosuch (>= 1)") || !strings.Contains(said.Detail, "libc6 (>= 99)") || strings.Contains(said.Detail, "nowhere") {
+		t.Errorf("%+v", said)
+	}
+	t.Logf("the owner is told: %s", said.Detail)
+	if now := b.standing("minio"); now != want {
+		t.Errorf("afterwards:\n%+v, want\n%+v", now, want)
+	}
+	if again := b.stage(file); !again.Complete || again.Problem != nil {
+		t.Errorf("it does not wait: %+v", again)
+	}
 }
 
 // thereAndBack: a rollback after the commit keeps what was stored, and brings the

@@ -168,6 +168,7 @@ const de: Words = {
     revoked: "Diese Version wurde zurückgezogen.",
     "failed-before": "Diese Version wurde hier schon einmal installiert und ist misslungen.",
     "no-space": "Auf dem Datenträger ist nicht genug Platz.",
+    "not-ready": "Auf diesem Gerät fehlt ein Paket, das diese Version braucht.",
     busy: "Gerade ist etwas anderes im Gange.",
   },
   hints: {
@@ -175,15 +176,19 @@ const de: Words = {
     "bad-signature": "Fragen Sie, woher sie kommt, und installieren Sie sie nicht.",
     corrupt: "Kopieren oder laden Sie sie neu.",
     "no-space": "Entfernen Sie, was nicht gebraucht wird: Modelle oder Objekte im Speicher.",
+    "not-ready": "Installieren Sie es mit apt, und versuchen Sie es dann noch einmal; die Version wartet. {message}",
     busy: "Warten Sie ein wenig, und versuchen Sie es noch einmal.",
   },
 };
 
 export const updateWords: Record<Lang, Words> = { en, de };
 
-/** Why a release is refused, in the reader's language: the updater's own words are English. */
+/**
+ * Why a release is refused, in the reader's language: the updater's own words are English. A hint
+ * may have them in it, where they have a name that is not in ours.
+ */
 export function refusal(lang: Lang, code: string, message: string, hint: string): { text: string; hint: string } {
   const w = updateWords[lang];
   const own = w.reasons[code];
-  return { text: own ?? message, hint: own ? (w.hints[code] ?? "") : hint };
+  return { text: own ?? message, hint: own ? (w.hints[code] ?? "").replace("{message}", message) : hint };
 }

@@ -1,0 +1,68 @@
+package dpkg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Fits says why the package at path could not be installed on this machine as it is:
+// another package is missing, or stands in the way. dpkg would find that out when all
+// services have been stopped. apt judges it here by what is installed alone, and
+// fetches nothing.
+func (Client) Fits(ctx context.Context, path string) error {
+	dir, err := os.MkdirTemp("", "arasul-fits-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	named := filepath.Join(dir, Package+".deb") // apt knows a package by the end of its name
+	if err := os.Symlink(path, named); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "apt-get", "--simulate", "--allow-downgrades", "--no-install-recommends", //nolint:gosec // no shell
+		"--option=Dir::Etc::SourceList=/dev/null", "--option=Dir::Etc::SourceParts=/dev/null",
+		"--option=Dir::Cache::pkgcache=", "--option=Dir::Cache::srcpkgcache=", "install", named)
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return fmt.Errorf("asking apt: %w", err)
+	}
+	// What else apt may dislike about this machine is no fault of the package, and dpkg
+	// has the last word.
+	if said := unmet(string(out)); said != "" {
+		return fmt.Errorf("this machine lacks what the release needs: %s", said)
+	}
+	return nil
+}
+
+// unmet is what apt says of our package, empty for nothing.
+func unmet(said string) string {
+	var reasons []string
+	ours := false
+	for line := range strings.Lines(said) {
+		line = strings.TrimRight(line, "\n")
+		of, reason, found := strings.Cut(line, " : ")
+		switch name, _, _ := strings.Cut(strings.TrimSpace(of), ":"); {
+		case found && strings.HasPrefix(line, " "):
+			ours = name == Package
+		case strings.HasPrefix(line, "  "): // more of the same
+			reason = line
+		default:
+			ours = false
+			if name, gone := strings.CutPrefix(line, "Remv "); gone {
+				name, _, _ = strings.Cut(name, " ")
+				reasons = append(reasons, name+" would have to go")
+			}
+		}
+		if ours {
+			reasons = append(reasons, strings.TrimSpace(reason))
+		}
+	}
+	return strings.Join(reasons, "; ")
+}
