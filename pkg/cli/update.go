@@ -49,7 +49,7 @@ func exitOf(code string) int {
 		return exitFormat
 	case bundle.WrongProduct, bundle.WrongArch, bundle.WrongOS, bundle.MinVersion, bundle.NotNewer, bundle.FailedBefore, "not-ready":
 		return exitNotForUs
-	case bundle.Downgrade, bundle.BelowFloor:
+	case bundle.Downgrade, bundle.BelowFloor, "one-way":
 		return exitDowngrade
 	case bundle.Expired, bundle.Revoked:
 		return exitExpired

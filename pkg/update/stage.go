@@ -26,6 +26,7 @@ const syncEvery = 64 << 20
 const (
 	NoSpace  bundle.Code = "no-space"
 	NotReady bundle.Code = "not-ready"
+	OneWay   bundle.Code = "one-way"
 	Busy     bundle.Code = "busy"
 	Unknown  bundle.Code = "unknown"
 )

@@ -315,7 +315,7 @@ func (u *Updater) Rollback(ctx context.Context, a api.UndoUpdate) error {
 		return err
 	}
 	if current.OneWay {
-		return &bundle.Error{Code: bundle.Downgrade, Text: "the release before cannot read what this one has stored"}
+		return &bundle.Error{Code: OneWay, Text: "the release before cannot read what this one has stored"}
 	}
 	from, err := u.o.Version(ctx)
 	if err != nil {

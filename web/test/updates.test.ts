@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { Refused, SLICE, upload, type Send } from "../src/lib/updates";
+import { SLICE, upload, type Send } from "../src/lib/updates";
+import { refusal } from "../src/lib/updates-words";
 
 const size = 2 * SLICE + 5;
 const file = new Blob([new Uint8Array(size)]);
@@ -42,7 +43,6 @@ test("a connection that breaks, a proxy that has nobody and a limit are waited o
 
 test("a refusal ends it, with what to do", async () => {
   const { done } = await sendTo([at(SLICE), say(422, { code: "corrupt", detail: "it is damaged", hint: "copy it again" })]);
-  expect(done).toBeInstanceOf(Refused);
   expect(done).toMatchObject({ code: "corrupt", message: "it is damaged", hint: "copy it again" });
 });
 
@@ -57,4 +57,12 @@ test("it is given up at last, and at once when told to", async () => {
   const stop = new AbortController();
   stop.abort();
   expect((await sendTo([new TypeError("aborted")], stop.signal)).begins.length).toBe(1);
+});
+
+test("a refusal is said in the reader's language, with what is missing", () => {
+  const said = { code: "not-ready", message: "Depends: podman", hint: "Install it." };
+  expect(refusal("en", said)).toEqual({ text: "Depends: podman", hint: "Install it." });
+  expect(refusal("de", said).text).toMatch(/fehlt ein Paket/);
+  expect(refusal("de", said).hint).toMatch(/apt.*Depends: podman$/);
+  expect(refusal("de", { code: "unheard-of", message: "as it is" })).toEqual({ text: "as it is", hint: "" });
 });

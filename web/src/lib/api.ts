@@ -31,14 +31,27 @@ export class ApiError extends Error {
   readonly faults: string[];
   /** The same by the field that it is about, where the problem names fields. */
   readonly fields: Record<string, string>;
+  /** Which refusal of the updater it is, and what to do about it; "" for all else. */
+  readonly code: string;
+  readonly hint: string;
 
-  constructor(status: number, message: string, kind = "", wait = 0, faults: string[] = [], fields: Record<string, string> = {}) {
+  constructor(
+    status: number,
+    message: string,
+    kind = "",
+    wait = 0,
+    faults: string[] = [],
+    fields: Record<string, string> = {},
+    { code = "", hint = "" }: Problem = {},
+  ) {
     super(message);
     this.status = status;
     this.kind = kind;
     this.wait = wait;
     this.faults = faults;
     this.fields = fields;
+    this.code = code;
+    this.hint = hint;
   }
 }
 
@@ -67,6 +80,8 @@ async function ask(path: string, init: RequestInit = {}): Promise<unknown> {
 }
 
 interface Problem {
+  code?: string;
+  hint?: string;
   type?: string;
   title?: string;
   detail?: string;
@@ -87,6 +102,7 @@ export async function problemOf(res: Response): Promise<ApiError> {
     wait,
     errors.map((e) => e.message ?? ""),
     Object.fromEntries(fields),
+    body,
   );
 }
 

@@ -169,6 +169,7 @@ const de: Words = {
     "failed-before": "Diese Version wurde hier schon einmal installiert und ist misslungen.",
     "no-space": "Auf dem Datenträger ist nicht genug Platz.",
     "not-ready": "Auf diesem Gerät fehlt ein Paket, das diese Version braucht.",
+    "one-way": "Die Version davor kann nicht lesen, was diese gespeichert hat.",
     busy: "Gerade ist etwas anderes im Gange.",
   },
   hints: {
@@ -187,7 +188,7 @@ export const updateWords: Record<Lang, Words> = { en, de };
  * Why a release is refused, in the reader's language: the updater's own words are English. A hint
  * may have them in it, where they have a name that is not in ours.
  */
-export function refusal(lang: Lang, code: string, message: string, hint: string): { text: string; hint: string } {
+export function refusal(lang: Lang, { code, message, hint = "" }: { code: string; message: string; hint?: string }): { text: string; hint: string } {
   const w = updateWords[lang];
   const own = w.reasons[code];
   return { text: own ?? message, hint: own ? (w.hints[code] ?? "").replace("{message}", message) : hint };

@@ -37,18 +37,6 @@ export async function askProgress(): Promise<Update | Progress | undefined> {
 /** The colour of an outcome. */
 export const toneOf = (outcome: string) => (outcome === "committed" ? "ok" : outcome === "" ? "neutral" : outcome === "stuck" ? "critical" : "warning");
 
-/** A refusal of the updater, with what to do about it. */
-export class Refused extends Error {
-  readonly code: string;
-  readonly hint: string;
-
-  constructor(message: string, code: string, hint: string) {
-    super(message);
-    this.code = code;
-    this.hint = hint;
-  }
-}
-
 /** How much is sent at once, in bytes. */
 export const SLICE = 8 << 20;
 /** How often a slice is sent again that did not arrive, and the pause before, in milliseconds. */
@@ -76,8 +64,8 @@ const post: Send = (slice, from, size, signal) =>
 /**
  * Sends a file, slice by slice, and goes on where it broke off: after a lost
  * connection by itself, and after anything else when it is called again with the
- * same file. Rejects with Refused when the file is not wanted, and with an
- * AbortError when signal says so.
+ * same file. Rejects with an ApiError, which has a code when the file is not wanted,
+ * and with an AbortError when signal says so.
  */
 export async function upload(
   file: Blob,
@@ -99,16 +87,11 @@ export async function upload(
       failures = staged.received_bytes > at ? 0 : failures + 1;
       at = staged.received_bytes;
     } else {
-      if ((res && !passing.has(res.status)) || ++failures > TRIES) throw res ? await refusalOf(res) : new ApiError(0, "it came no further");
+      if ((res && !passing.has(res.status)) || ++failures > TRIES) throw res ? await problemOf(res) : new ApiError(0, "it came no further");
       at = ((await res?.json().catch(() => undefined)) as { received_bytes?: number } | undefined)?.received_bytes ?? at;
     }
     if (failures > 0) await sleep(pause, signal);
   }
-}
-
-async function refusalOf(res: Response): Promise<Error> {
-  const body = (await res.clone().json().catch(() => undefined)) as { detail?: string; code?: string; hint?: string } | undefined;
-  return body?.code ? new Refused(body.detail ?? "", body.code, body.hint ?? "") : problemOf(res);
 }
 
 const sleep = (ms: number, signal: AbortSignal) =>
