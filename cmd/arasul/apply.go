@@ -127,6 +127,9 @@ func (a *apply) end(ctx context.Context, hands *systemd.Hands, outcome update.Ou
 		return err
 	}
 	_ = os.Remove(updateMark)
+	if err := atomicfile.Write(updateEnded, []byte(a.order.ID), 0o644); err != nil {
+		a.log.Warn("the end is not published", "err", err)
+	}
 	return daemon.ErrDone
 }
 

@@ -72,6 +72,7 @@ func dashboardDaemon(ctx context.Context, d *daemon.Daemon) error {
 		},
 
 		Updater:      client.New(updaterSocket),
+		UpdateEnded:  lastUpdate,
 		Restarter:    healer1.Client{},
 		Inspector:    db,
 		Certificates: certificates{},
@@ -137,4 +138,10 @@ func kernelRelease() string {
 		return ""
 	}
 	return unix.ByteSliceToString(u.Release[:])
+}
+
+// lastUpdate is the transaction that ended last since the machine was booted.
+func lastUpdate() string {
+	id, _ := os.ReadFile(updateEnded) // there was none
+	return string(id)
 }

@@ -26,7 +26,8 @@ const (
 	acmeFolder      = "/var/lib/arasul/tls/acme"
 	addressesFile   = "/run/arasul/proxy/addresses-changed"
 	announcedFile   = "/run/arasul/mdns/announced"
-	updateMark      = "/run/arasul/updating"
+	updateMark      = "/run/arasul/updating"     // while a transaction is under way
+	updateEnded     = "/run/arasul/update-ended" // the name of the last one
 	healerState     = "/var/lib/arasul/healer/state.json"
 	healerSpool     = "/var/lib/arasul/healer/spool"
 	healerPast      = "/var/lib/arasul/healer/observations"

@@ -83,10 +83,11 @@ type Options struct {
 	Setup       SetupFiles
 	ImagesState string // path of what is known of the container images
 
-	Updater      Updater      // nil: there is none
-	Restarter    Restarter    // the healer, over D-Bus
-	Inspector    Inspector    // the database
-	Certificates Certificates // what the proxy serves with
+	Updater      Updater       // nil: there is none
+	UpdateEnded  func() string // which of its transactions ended last; nil: nobody says
+	Restarter    Restarter     // the healer, over D-Bus
+	Inspector    Inspector     // the database
+	Certificates Certificates  // what the proxy serves with
 
 	Gate  *auth.Gate // who may come in; nil: nobody
 	Audit AuditTrail // in the database; nil: nothing is kept
@@ -133,6 +134,9 @@ func New(opts Options) (*Dashboard, error) {
 	}
 	if opts.Interval <= 0 {
 		opts.Interval = 5 * time.Second
+	}
+	if opts.UpdateEnded == nil {
+		opts.UpdateEnded = func() string { return "" }
 	}
 	page, err := loadPage(opts.Web)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	historyEvery = time.Hour        // transactions that nobody told us of
+	historyEvery = time.Hour        // in case that something was missed
 	historySoon  = 10 * time.Second // one is under way, or something is away
 )
 
@@ -18,11 +18,12 @@ type UpdateKeeper interface {
 }
 
 // KeepUpdates copies the updater's history into store: when it begins, which every
-// update leads to, after each wish of a client, and as long as something is under
-// way. It ends with ctx.
+// update that stops us leads to, after each wish of a client, as long as something is
+// under way, and when something has ended. It ends with ctx.
 func (d *Dashboard) KeepUpdates(ctx context.Context, store UpdateKeeper) error {
 	said := ""
 	for {
+		ended := d.opts.UpdateEnded()
 		settled, err := d.keepUpdates(ctx, store)
 		if err != nil && ctx.Err() == nil && err.Error() != said { // once
 			said = err.Error()
@@ -34,11 +35,30 @@ func (d *Dashboard) KeepUpdates(ctx context.Context, store UpdateKeeper) error {
 		if !settled || err != nil {
 			wait = historySoon
 		}
+		if err := d.untilNews(ctx, wait, ended); err != nil {
+			return err
+		}
+	}
+}
+
+// untilNews waits until the history may be another than it was when ended was the
+// transaction that ended last, or the wait is over.
+func (d *Dashboard) untilNews(ctx context.Context, wait time.Duration, ended string) error {
+	over := time.After(wait)
+	look := time.NewTicker(historySoon)
+	defer look.Stop()
+	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-d.wished:
-		case <-time.After(wait):
+			return nil
+		case <-over:
+			return nil
+		case <-look.C:
+			if d.opts.UpdateEnded() != ended {
+				return nil
+			}
 		}
 	}
 }

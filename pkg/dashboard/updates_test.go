@@ -17,7 +17,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/arasul/arasul/pkg/api"
@@ -205,6 +207,45 @@ func TestBadReleaseIsRefusedInWords(t *testing.T) {
 	if r := h.from("192.168.1.77").send("GET", "/api/update/status", nil); r.code != 401 {
 		t.Errorf("without a login: %d", r.code)
 	}
+}
+
+// past is an updater that has a history.
+type past struct {
+	Updater
+	runs []api.UpdateRun
+}
+
+func (p *past) GetJSON(_ context.Context, _ string, v any) error {
+	*v.(*api.UpdateHistory) = api.UpdateHistory{Runs: p.runs}
+	return nil
+}
+
+// Proves UPD-5: what a stick began, of which nobody tells the dashboard, and what ended
+// without stopping it, is in the database soon after.
+func TestHistoryHearsOfSticks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ended atomic.Value
+		ended.Store("")
+		u, store := &past{}, &kept{said: make(chan []api.UpdateRun, 1)}
+		d := newDashboard(t, Options{Updater: u, UpdateEnded: func() string { return ended.Load().(string) }})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- d.KeepUpdates(ctx, store) }()
+		if runs := <-store.said; len(runs) != 0 {
+			t.Errorf("before anything: %+v", runs)
+		}
+		synctest.Wait()
+		u.runs = []api.UpdateRun{{ID: "20261126T120000", Outcome: "rolled-back"}}
+		ended.Store(u.runs[0].ID)
+		began := time.Now()
+		if runs := <-store.said; len(runs) != 1 || time.Since(began) > historySoon {
+			t.Errorf("%+v after %s", runs, time.Since(began))
+		}
+		stop()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
 }
 
 // kept is where a history is kept that can be away.

@@ -3,6 +3,7 @@
 package proof
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -125,6 +126,7 @@ func TestUpdates(t *testing.T) {
 		}
 	}
 	t.Run("a package that the machine lacks", func(t *testing.T) { lackingPackage(t, b.of(t), w) })
+	t.Run("cancelled, and may come later", func(t *testing.T) { cancelled(t, b.of(t), w) })
 	t.Run("the admin goes back, and forward again", func(t *testing.T) { thereAndBack(t, b.of(t), want, images.first) })
 	t.Run("the release after all that keeps what the owner wrote", func(t *testing.T) {
 		b := b.of(t)
@@ -156,6 +158,29 @@ func lackingPackage(t *testing.T, b *bed, w *workshop) {
 	}
 	if again := b.stage(file); !again.Complete || again.Problem != nil {
 		t.Errorf("it does not wait: %+v", again)
+	}
+}
+
+// cancelled: nothing has stopped, so nobody tells the dashboard, whose table has it all
+// the same; and a person may install the release later.
+func cancelled(t *testing.T, b *bed, w *workshop) {
+	want := b.standing("minio")
+	file := w.release(t, "1.2.8", 128, "", nil)
+	b.stage(file)
+	b.run("arasul", "update", "apply", "--yes", "--no-wait")
+	b.run("arasul", "update", "cancel")
+	eventually(t, 30*time.Second, func() error {
+		said := b.sql("SELECT to_version, outcome, downtime_seconds FROM component_updates ORDER BY started_at DESC LIMIT 1")
+		if said != "1.2.8|rolled-back|0" {
+			return fmt.Errorf("the table says %q", said)
+		}
+		return nil
+	})
+	if now := b.standing("minio"); now != want {
+		t.Errorf("afterwards:\n%+v, want\n%+v", now, want)
+	}
+	if again := b.stage(file); !again.Complete || again.Problem != nil {
+		t.Errorf("it may not come again: %+v", again)
 	}
 }
 
