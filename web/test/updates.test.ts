@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { SLICE, upload, type Send } from "../src/lib/updates";
+import { SLICE, stepsAt, upload, type Send } from "../src/lib/updates";
 import { refusal } from "../src/lib/updates-words";
 
 const size = 2 * SLICE + 5;
@@ -57,6 +57,18 @@ test("it is given up at last, and at once when told to", async () => {
   const stop = new AbortController();
   stop.abort();
   expect((await sendTo([new TypeError("aborted")], stop.signal)).begins.length).toBe(1);
+});
+
+test("while the dashboard is away the steps go on with the progress", () => {
+  const known = ["preflight:done", "load:running", "install:pending", "start:pending"].map((s) => {
+    const [name = "", state = ""] = s.split(":");
+    return { name, state };
+  });
+  const shown = (step: string, back = false) => stepsAt(known as never, { id: "", to: "", percent: 0, step, back }).map((s) => s.state);
+  expect(shown("load")).toEqual(["done", "running", "pending", "pending"]);
+  expect(shown("install")).toEqual(["done", "done", "running", "pending"]);
+  expect(shown("")).toEqual(["done", "running", "pending", "pending"]);
+  expect(shown("load", true)).toEqual([]);
 });
 
 test("a refusal is said in the reader's language, with what is missing", () => {

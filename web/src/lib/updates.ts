@@ -8,6 +8,7 @@ type Schemas = components["schemas"];
 export type Update = Schemas["Update"];
 export type StagedBundle = Schemas["StagedBundle"];
 export type UpdateRun = Schemas["UpdateRun"];
+type UpdateStep = Schemas["UpdateStep"];
 
 export const fetchUpdate = () => get<Update>("/api/update/status");
 export const fetchUpdates = async () => list((await get<Schemas["UpdateHistory"]>("/api/update/history")).runs);
@@ -26,6 +27,18 @@ export interface Progress {
 }
 
 export const progressOf = (run: UpdateRun): Progress => ({ id: run.id, to: run.to, step: run.step ?? "", percent: run.percent, back: run.back });
+
+/**
+ * The steps as they are at a point of progress that is newer than what is known of them: the
+ * dashboard is away in the middle of an update, and who answers in its place names one step only.
+ * On the way back it is not known which of them there were, so there are none.
+ */
+export function stepsAt(steps: UpdateStep[], { step, back }: Progress): UpdateStep[] {
+  const at = steps.findIndex((s) => s.name === step);
+  if (back && steps[at]?.state !== "undoing") return [];
+  if (back || steps[at]?.state !== "pending") return steps;
+  return steps.map((s, i) => ({ ...s, state: i < at ? "done" : i === at ? "running" : s.state }));
+}
 
 /** What the answer of a dashboard that is away says of the update, if it says so. */
 export async function askProgress(): Promise<Update | Progress | undefined> {
