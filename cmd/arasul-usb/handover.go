@@ -38,8 +38,8 @@ type candidate struct {
 // handOver has the updater look at each bundle, and gives it the newest one that
 // can be installed. The file that was looked at is the one that is copied, and the
 // updater checks it again while it comes: the stick is not asked twice.
-func handOver(ctx context.Context, updater *client.Client, s *usb.Stick, found usb.Report, policy string, log *slog.Logger) error {
-	best, err := newest(ctx, updater, s, found, log)
+func handOver(ctx context.Context, updater *client.Client, s *usb.Stick, found usb.Report, policy string, said *account, log *slog.Logger) error {
+	best, err := newest(ctx, updater, s, found, said, log)
 	if err != nil || best == nil {
 		return err
 	}
@@ -48,22 +48,25 @@ func handOver(ctx context.Context, updater *client.Client, s *usb.Stick, found u
 	log.Info("bundle is copied", "size_bytes", best.size)
 	if err := copyAll(ctx, updater, best); err != nil {
 		log.Warn("bundle refused", "reason", err)
+		said.refused(best.name, err)
 		return nil //nolint:nilerr // said, and no fault of this machine
 	}
 	log.Info("bundle is on this machine")
+	said.file(best.name).Taken = true
 	if policy != config.USBApply {
 		return nil
 	}
 	err = updater.Call(ctx, http.MethodPost, "/apply", api.ApplyUpdate{Bundle: best.ID, Actor: "usb", Reason: "USB stick"}, nil)
 	if err != nil {
 		log.Warn("bundle not installed", "reason", err)
+		said.refused(best.name, err)
 		return nil //nolint:nilerr // as above
 	}
 	log.Info("bundle is being installed")
 	return nil
 }
 
-func newest(ctx context.Context, updater *client.Client, s *usb.Stick, found usb.Report, log *slog.Logger) (best *candidate, err error) {
+func newest(ctx context.Context, updater *client.Client, s *usb.Stick, found usb.Report, said *account, log *slog.Logger) (best *candidate, err error) {
 	for _, b := range found.Bundles {
 		c, err := look(ctx, updater, s, b)
 		switch {
@@ -71,9 +74,14 @@ func newest(ctx context.Context, updater *client.Client, s *usb.Stick, found usb
 			return nil, context.Cause(ctx)
 		case err != nil:
 			log.Warn("bundle refused", "bundle", b.Name, "reason", err)
+			said.refused(b.Name, err)
 			continue
+		}
+		said.file(b.Name).Version = c.Version
+		switch {
 		case c.Problem != nil:
 			log.Info("bundle not taken", "bundle", b.Name, "version", c.Version, "reason", c.Problem.Message)
+			said.file(b.Name).Problem = c.Problem
 		case best == nil || c.Sequence > best.Sequence:
 			c, best = best, c
 		}

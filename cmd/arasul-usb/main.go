@@ -77,14 +77,16 @@ func search(ctx context.Context, name string, log *slog.Logger) int {
 		log.Info("stick not searched", "reason", "[update] usb is off")
 		return 0
 	}
+	updater, said := client.New(updaterSocket), newAccount(d.Label)
 	report, err := usb.Search(ctx, d, runDir+name, func(ctx context.Context, s *usb.Stick, found usb.Report) error {
-		return handOver(ctx, client.New(updaterSocket), s, found, policy, log)
+		return handOver(ctx, updater, s, found, policy, said, log)
 	})
 	duration := time.Since(start).Round(time.Millisecond)
 	if errors.Is(err, usb.ErrInUse) {
 		log.Info("stick not searched", "reason", err, "duration", duration)
 		return 0
 	}
+	said.tell(updater, report, err, log)
 	for _, b := range report.Bundles[:min(maxNamed, len(report.Bundles))] {
 		log.Info("bundle found", "bundle", b.Name, "size_bytes", b.Size)
 	}

@@ -9,7 +9,25 @@ type Update struct {
 	Current Installed     `json:"current"`
 	Staged  *StagedBundle `json:"staged,omitempty" doc:"Received, whole or in part"`
 	Run     *UpdateRun    `json:"run,omitempty" doc:"Under way, or the newest that ended"`
+	Stick   *Stick        `json:"stick,omitempty" doc:"The USB stick that was plugged in last"`
 	Time    time.Time     `json:"timestamp"`
+}
+
+// Stick is what came of a USB stick. Its label and the names of its files are whatever
+// its owner chose.
+type Stick struct {
+	Label string      `json:"label,omitempty" example:"KINGSTON"`
+	Error string      `json:"error,omitempty" doc:"Why it could not be read"`
+	Files []StickFile `json:"files" nullable:"false" doc:"Named like releases, ten at most; none: there was nothing for this machine"`
+	Time  time.Time   `json:"timestamp"`
+}
+
+// StickFile is a file on a USB stick that is named like a release.
+type StickFile struct {
+	Name    string   `json:"name" example:"arasul-1.4.0.araupdate"`
+	Version string   `json:"version,omitempty" doc:"As its signature says; absent when it is not to be believed"`
+	Taken   bool     `json:"taken" doc:"It is on this machine now"`
+	Problem *Refused `json:"problem,omitempty" doc:"Why it was not taken, or not installed"`
 }
 
 // Installed is the release that this machine runs.

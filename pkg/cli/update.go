@@ -113,10 +113,36 @@ func (updateStatusCmd) Run(ctx context.Context, c *commands, env *Env) error {
 		}
 		fmt.Fprintf(w, "received:  %s %s\n", b.Version, state)
 	}
+	if s.Stick != nil {
+		printStick(w, s.Stick)
+	}
 	if s.Run != nil {
 		printRun(w, *s.Run)
 	}
 	return nil
+}
+
+// printStick says what came of a stick. What stands on it is quoted: it may be anything.
+func printStick(w io.Writer, s *api.Stick) {
+	fmt.Fprintf(w, "USB stick: %q at %s", s.Label, s.Time.Local().Format(time.DateTime))
+	switch {
+	case s.Error != "":
+		fmt.Fprintf(w, ": not read: %s\n", s.Error)
+	case len(s.Files) == 0:
+		fmt.Fprintln(w, ": no release on it")
+	default:
+		fmt.Fprintln(w)
+	}
+	for _, f := range s.Files {
+		what := "not taken"
+		if f.Taken {
+			what = "taken"
+		}
+		if f.Problem != nil {
+			what += ": " + f.Problem.Message
+		}
+		fmt.Fprintf(w, "  %q %s\n", f.Name, what)
+	}
 }
 
 func printRun(w io.Writer, r api.UpdateRun) {

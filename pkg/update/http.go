@@ -28,6 +28,7 @@ const maxRequest = 64 << 10
 //	DELETE /stage
 //	POST   /apply     api.ApplyUpdate → api.Update
 //	POST   /cancel    api.UndoUpdate → api.Update
+//	POST   /stick     api.Stick, from the one that has read it
 //	POST   /rollback  api.UndoUpdate → api.Update
 //
 // What is refused is a problem document (RFC 9457) with code and hint.
@@ -50,6 +51,12 @@ func (u *Updater) Handler() http.Handler {
 		if decode(w, r, &a) {
 			err := u.Apply(r.Context(), a, a.Actor != "usb")
 			answerOr(w, err, http.StatusAccepted, u.Status(r.Context()))
+		}
+	})
+	mux.HandleFunc("POST /stick", func(w http.ResponseWriter, r *http.Request) {
+		var s api.Stick
+		if decode(w, r, &s) {
+			answerOr(w, u.StickSeen(s), http.StatusOK, s)
 		}
 	})
 	mux.HandleFunc("POST /cancel", func(w http.ResponseWriter, r *http.Request) {

@@ -24,6 +24,7 @@ const Runner = "arasul-apply"
 // Store is the folder of updates:
 //
 //	current.json     the release that is installed
+//	stick.json       what came of the newest USB stick
 //	stage/           what is being received, or waits
 //	run/             the transaction under way: order.json, journal, parts/, arasul-apply
 //	history/ID/      order.json and journal of those that ended
@@ -87,6 +88,24 @@ func (s Store) Previous() (Release, error) {
 		return Release{}, nil //nolint:nilerr // kept once, removed since
 	}
 	return r, nil
+}
+
+// Stick is what came of the USB stick that was plugged in last, nil for none.
+func (s Store) Stick() *api.Stick {
+	stick, err := readJSON[*api.Stick](s, s.path("stick.json"))
+	if err != nil {
+		return nil // it is told, and nothing follows from it
+	}
+	return stick
+}
+
+// KeepStick remembers what came of a stick.
+func (s Store) KeepStick(stick api.Stick) error {
+	text, err := json.Marshal(stick)
+	if err != nil {
+		return err
+	}
+	return stable.Replace(s.FS, s.path("stick.json"), text, 0o600)
 }
 
 // readJSON reads a small file, the zero value for none.

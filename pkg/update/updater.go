@@ -200,9 +200,15 @@ func (u *Updater) Forget() error {
 	return u.stage.Forget()
 }
 
+// StickSeen keeps what came of a stick, for those who look at the page.
+func (u *Updater) StickSeen(s api.Stick) error {
+	defer u.publish()
+	return u.o.Store.KeepStick(s)
+}
+
 // Status says how far everything is.
 func (u *Updater) Status(ctx context.Context) api.Update {
-	s := api.Update{State: "idle", Staged: u.Staged(ctx), Time: time.Now().UTC()}
+	s := api.Update{State: "idle", Staged: u.Staged(ctx), Stick: u.o.Store.Stick(), Time: time.Now().UTC()}
 	s.Current.Version, _ = u.o.Version(ctx)
 	if c, err := u.o.Store.Current(); err == nil {
 		s.Current.Sequence, s.Current.Floor, s.Current.Committed = c.Sequence, c.Floor, c.Committed

@@ -13,8 +13,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -218,6 +221,32 @@ func TestNamesGrowWhateverTheClockSays(t *testing.T) {
 		if runs := h.History().Runs; runs[0].ID != c.want {
 			t.Errorf("the newest is %s", runs[0].ID)
 		}
+	}
+}
+
+// Proves UPD-6: what came of a stick is told until the next one, also after a restart of
+// the updater, which an update brings.
+func TestStickIsRemembered(t *testing.T) {
+	h := newHouse(t, Current{}, 0)
+	if s := h.Status(t.Context()); s.Stick != nil {
+		t.Errorf("before there was one: %+v", s.Stick)
+	}
+	body := `{"label":"KING\u001bSTON","files":[{"name":"a.araupdate","taken":false,"problem":{"code":"bad-signature","message":"no"}}],"timestamp":"2026-11-26T10:00:00Z"}`
+	w := httptest.NewRecorder()
+	h.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/stick", strings.NewReader(body)))
+	if w.Code != http.StatusOK {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	again, err := New(h.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := again.Status(t.Context()).Stick; s == nil || s.Label != "KING\x1bSTON" || len(s.Files) != 1 || s.Files[0].Problem.Code != "bad-signature" {
+		t.Errorf("%+v", s)
+	}
+	h.put("update/stick.json", []byte("{"))
+	if s := again.Status(t.Context()); s.Stick != nil {
+		t.Errorf("a damaged file: %+v", s.Stick)
 	}
 }
 

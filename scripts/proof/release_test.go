@@ -27,7 +27,14 @@ type (
 			Complete bool
 			Problem  *refusal
 		}
-		Run *updateRun
+		Run   *updateRun
+		Stick *struct {
+			Files []struct {
+				Name    string
+				Taken   bool
+				Problem *refusal
+			}
+		}
 	}
 	updateRun struct {
 		ID, Kind, From, To, Outcome, Reason, Step string

@@ -86,6 +86,16 @@ func TestHostileSticksAreSurvived(t *testing.T) {
 		b.plug(img, 2*time.Minute,
 			"refused.*link.araupdate.*symbolic link", "refused.*folder.araupdate.*a folder", "refused.*device.araupdate.*special file",
 			"refused.*fifo.araupdate.*special file", "refused.*rubbish.araupdate", "stick searched.*found 1 bundle, refused 4")
+		var told updateState
+		if b.updater("GET", "/status", "", &told); told.Stick == nil || len(told.Stick.Files) != 5 {
+			t.Errorf("the page is told of the stick: %+v", told.Stick)
+		} else {
+			for _, f := range told.Stick.Files {
+				if f.Taken || f.Problem == nil || f.Problem.Message == "" {
+					t.Errorf("the page is told of %s: %+v", f.Name, f)
+				}
+			}
+		}
 		b.unplug()
 	})
 

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { log } from "./admin.mjs";
 import { states } from "./apps.mjs";
-import { begin, release } from "./updates.mjs";
+import { begin, release, stick } from "./updates.mjs";
 import { faultless, launch, sticksOut, visitAt } from "./browser.mjs";
 
 let browser;
@@ -510,6 +510,21 @@ test("a release that did not do well is told with its reason", () =>
     await page.getByText("wurde nicht behalten").waitFor();
     await page.getByText("migrate: division by zero").first().waitFor();
   }));
+
+test("what came of a stick is told", () =>
+  visit("update", (w) => (w.admin.updates.stick = stick()), { admin: true, locale: "de-DE" }, async (page) => {
+    await page.getByText("KINGSTON").waitFor();
+    await page.getByText("arasul-1.4.0.araupdate (1.4.0)").waitFor();
+    await page.getByText("nicht mit einem Schlüssel unterschrieben").waitFor();
+    await page.getByText("schon installiert").waitFor();
+  }));
+
+test("a stick without a release, and one that cannot be read", async () => {
+  await visit("update", (w) => (w.admin.updates.stick = stick({ label: "", files: [] })), { admin: true }, (page) => page.getByText("There is no version").waitFor());
+  await visit("update", (w) => (w.admin.updates.stick = stick({ files: [], error: "sda1 has a file system that is not read" })), { admin: true }, (page) =>
+    page.getByText("It could not be read: sda1").waitFor(),
+  );
+});
 
 test("a file that is no release is refused in words, and can be another", () =>
   visit("update", (w) => (w.admin.updates.refuse = "bad-signature"), { admin: true, locale: "de-DE" }, async (page) => {

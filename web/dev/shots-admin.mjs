@@ -5,7 +5,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { launch, open, signIn } from "./browser.mjs";
 import { states } from "./apps.mjs";
-import { begin, release } from "./updates.mjs";
+import { begin, release, stick } from "./updates.mjs";
 import { serve, world } from "./server.mjs";
 
 const [folder = "shots", only = "", kinds = ""] = process.argv.slice(2);
@@ -123,6 +123,7 @@ await shot("home-nothing", "", { change: a("nothing") });
 await shot("home-release", "", { change: (w) => (w.admin.updates.staged = release()) });
 await shot("update", "update");
 await shot("update-staged", "update", { change: (w) => (w.admin.updates.staged = release()), act: (page) => page.getByRole("button", { name: /^Install/ }).click() });
+await shot("update-stick", "update", { change: (w) => (w.admin.updates.stick = stick()) });
 await shot("update-run", "update", { change: (w) => begin(w.admin.updates, "update", "1.4.0") });
 await shot("update-stuck", "update", { change: (w) => begin(w.admin.updates, "update", "1.4.0", { outcome: "stuck", reason: "dpkg: no space left on device" }) });
 

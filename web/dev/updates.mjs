@@ -14,6 +14,7 @@ export function updatesWorld(now) {
     breaks: 0, // slices that are lost on the way
     fails: false, // the next run goes back
     run: undefined,
+    stick: undefined,
     slices: [],
     history: [
       ended("1", "1.3.1", "1.3.2", now - 40 * 86_400_000, { outcome: "committed", downtime_seconds: 41 }),
@@ -31,6 +32,16 @@ export const release = (change = {}) => ({
   bundle: "sha256:" + "5e".repeat(32), version: "1.4.0", sequence: 13, channel: "stable", built_at: iso(Date.now() - 86_400_000), size_bytes: 612_000_000,
   received_bytes: 612_000_000, complete: true, since: iso(Date.now() - 60_000), data_class: "compatible", notes: "Models load faster.\nTwo faults of the clock were mended.",
   parts: ["package", "images"], signers: ["9d1c3a27"], ...change,
+});
+
+export const stick = (change = {}) => ({
+  label: "KINGSTON", timestamp: iso(Date.now() - 60_000),
+  files: [
+    { name: "arasul-1.4.0.araupdate", version: "1.4.0", taken: true },
+    { name: "arasul-1.3.2.araupdate", version: "1.3.2", taken: false, problem: { code: "not-newer", message: "the release 1.3.2 is installed already" } },
+    { name: "holiday.araupdate", taken: false, problem: { code: "bad-signature", message: "it is signed by nobody whom this machine trusts" } },
+  ],
+  ...change,
 });
 
 export function begin(w, kind, to, change = {}) {
@@ -56,7 +67,7 @@ function advance(w) {
 }
 
 const underWay = (w) => w.run?.outcome === "";
-const state = (w) => ({ state: underWay(w) ? "updating" : "idle", current: w.current, staged: w.staged, run: w.run });
+const state = (w) => ({ state: underWay(w) ? "updating" : "idle", current: w.current, staged: w.staged, run: w.run, stick: w.stick });
 
 /** An answer, or undefined for what is not about updates. */
 export function answerUpdates(w, route, req, body) {

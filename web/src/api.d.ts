@@ -2613,6 +2613,26 @@ export interface components {
             /** Format: int64 */
             total?: number;
         };
+        Stick: {
+            /** @description Why it could not be read */
+            error?: string;
+            /** @description Named like releases, ten at most; none: there was nothing for this machine */
+            files: components["schemas"]["StickFile"][];
+            /** @example KINGSTON */
+            label?: string;
+            /** Format: date-time */
+            timestamp: string;
+        };
+        StickFile: {
+            /** @example arasul-1.4.0.araupdate */
+            name: string;
+            /** @description Why it was not taken, or not installed */
+            problem?: components["schemas"]["Refused"];
+            /** @description It is on this machine now */
+            taken: boolean;
+            /** @description As its signature says; absent when it is not to be believed */
+            version?: string;
+        };
         SystemHealth: {
             components: components["schemas"]["SystemHealthComponentsStruct"];
             /** @description The last look at each service that is probed; empty while the healer is away */
@@ -2673,6 +2693,8 @@ export interface components {
              * @enum {string}
              */
             state: "idle" | "receiving" | "staged" | "updating" | "stuck";
+            /** @description The USB stick that was plugged in last */
+            stick?: components["schemas"]["Stick"];
             /** Format: date-time */
             timestamp: string;
         };

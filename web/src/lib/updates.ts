@@ -8,6 +8,7 @@ type Schemas = components["schemas"];
 export type Update = Schemas["Update"];
 export type StagedBundle = Schemas["StagedBundle"];
 export type UpdateRun = Schemas["UpdateRun"];
+export type Stick = Schemas["Stick"];
 type UpdateStep = Schemas["UpdateStep"];
 
 export const fetchUpdate = () => get<Update>("/api/update/status");
