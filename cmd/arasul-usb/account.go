@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/arasul/arasul/pkg/api"
@@ -24,16 +24,10 @@ func newAccount(label string) *account {
 	return &account{api.Stick{Label: text(label), Files: []api.StickFile{}}}
 }
 
-// text is what a stick says, as far as it can be shown.
-func text(s string) string {
-	if len(s) > maxName {
-		s = s[:maxName]
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
-}
+// text bounds what a stick says. That it may be no UTF-8 is mended where it becomes JSON.
+func text(s string) string { return s[:min(maxName, len(s))] }
 
-// file returns what is known of a file, to be filled in; there is room for so many, and
-// the log has all that it names.
+// file returns what is known of a file, to be filled in.
 func (a *account) file(name string) *api.StickFile {
 	name = text(name)
 	for i := range a.stick.Files {
@@ -41,34 +35,33 @@ func (a *account) file(name string) *api.StickFile {
 			return &a.stick.Files[i]
 		}
 	}
-	if len(a.stick.Files) == maxNamed {
-		return &api.StickFile{}
-	}
 	a.stick.Files = append(a.stick.Files, api.StickFile{Name: name})
 	return &a.stick.Files[len(a.stick.Files)-1]
 }
 
-func (a *account) refused(name string, err error) { a.file(name).Problem = refused(err) }
-
-// refused is an error in the words of the API, the updater's own where it has some.
-func refused(err error) *api.Refused {
-	var no interface {
-		Code() string
-		Hint() string
-	}
-	if errors.As(err, &no) {
-		return &api.Refused{Code: no.Code(), Message: err.Error(), Hint: no.Hint()}
-	}
-	return &api.Refused{Message: err.Error()}
+// refused notes why a file was not taken, in the updater's own words where it has some.
+func (a *account) refused(name string, err error) {
+	a.file(name).Problem = cmp.Or(api.RefusedBy(err), &api.Refused{Message: err.Error()})
 }
 
-// tell gives the account to the updater. That it does not come there harms nothing.
+// tell gives the account to the updater: of so many files as the log names, what was
+// taken first. That it does not come there harms nothing.
 func (a *account) tell(updater *client.Client, found usb.Report, trouble error, log *slog.Logger) {
 	for _, r := range found.Refused {
 		if f := a.file(r.Name); f.Problem == nil {
 			f.Problem = &api.Refused{Code: "bad-format", Message: r.Reason}
 		}
 	}
+	slices.SortStableFunc(a.stick.Files, func(x, y api.StickFile) int {
+		switch {
+		case x.Taken == y.Taken:
+			return 0
+		case x.Taken:
+			return -1
+		}
+		return 1
+	})
+	a.stick.Files = a.stick.Files[:min(maxNamed, len(a.stick.Files))]
 	if trouble != nil {
 		a.stick.Error = text(trouble.Error())
 	}

@@ -38,19 +38,26 @@ func TestAccountOfAStick(t *testing.T) {
 	a := newAccount("a\xffb")
 	a.refused("first", errors.New("no"))
 	a.file("first").Version = "1.0.0"
-	var found usb.Report
-	for i := range 2 * maxNamed {
-		found.Refused = append(found.Refused, usb.Refusal{Name: fmt.Sprint(i, strings.Repeat("x", 2*maxName)), Reason: "a folder, not a file"})
+	for i := range maxNamed {
+		a.refused(fmt.Sprint("old ", i), errors.New("old"))
 	}
-	a.tell(client.New(socket), found, errors.New("pulled"), slog.New(slog.DiscardHandler))
+	a.file("last").Taken = true
+	a.tell(client.New(socket), usb.Report{}, errors.New("pulled"), slog.New(slog.DiscardHandler))
 	s := <-heard
 	if s.Label != "a\uFFFDb" || s.Error != "pulled" || s.Time.IsZero() || len(s.Files) != maxNamed {
 		t.Errorf("%q, %q, at %s, %d files", s.Label, s.Error, s.Time, len(s.Files))
 	}
-	if f := s.Files[0]; f.Name != "first" || f.Version != "1.0.0" || f.Problem == nil || f.Problem.Message != "no" || f.Taken {
+	if f := s.Files[0]; f.Name != "last" || !f.Taken { // whatever else there is
 		t.Errorf("%+v", f)
 	}
-	if f := s.Files[1]; len(f.Name) != maxName || f.Problem == nil || f.Problem.Message != "a folder, not a file" {
+	if f := s.Files[1]; f.Name != "first" || f.Version != "1.0.0" || f.Problem == nil || f.Problem.Message != "no" || f.Taken {
+		t.Errorf("%+v", f)
+	}
+
+	found := usb.Report{Refused: []usb.Refusal{{Name: strings.Repeat("x", 2*maxName), Reason: "a folder, not a file"}}}
+	newAccount("").tell(client.New(socket), found, nil, slog.New(slog.DiscardHandler))
+	s = <-heard
+	if f := s.Files[0]; len(f.Name) != maxName || f.Problem == nil || f.Problem.Message != "a folder, not a file" {
 		t.Errorf("%d bytes, %+v", len(f.Name), f.Problem)
 	}
 }

@@ -46,7 +46,7 @@ func updaterDaemon(ctx context.Context, d *daemon.Daemon) error {
 		ID: "/etc/machine-id", Schema: migrations.Latest(),
 		Program:  func() ([]byte, error) { return os.ReadFile("/proc/self/exe") },
 		Version:  dpkg.Client{}.Version,
-		Fits:     dpkg.Client{}.Fits,
+		Lacks:    dpkg.Client{}.Lacks,
 		Run:      func(ctx context.Context) error { return hands.Start(ctx, applyUnit) },
 		Halt:     func(ctx context.Context) error { return hands.Stop(ctx, applyUnit) },
 		Progress: progressMark,

@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Update says which release is installed, what is being received or waits to be
 // installed, and how far an update under way has come.
@@ -70,6 +73,20 @@ type Refused struct {
 	Code    string `json:"code" example:"not-newer"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+}
+
+// RefusedBy is what err says of a refusal, when it is one that came over HTTP with a code
+// and a hint, and nil else.
+func RefusedBy(err error) *Refused {
+	no, ok := errors.AsType[interface {
+		error
+		Code() string
+		Hint() string
+	}](err)
+	if !ok || no.Code() == "" {
+		return nil
+	}
+	return &Refused{Code: no.Code(), Message: err.Error(), Hint: no.Hint()}
 }
 
 // UpdateRun is one transaction from one release to another.

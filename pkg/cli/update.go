@@ -63,14 +63,11 @@ func exitOf(code string) int {
 
 // refused says why the updater does not do something, and what to do about it.
 func (e *Env) refused(err error) error {
-	var no interface {
-		Code() string
-		Hint() string
-	}
-	if !errors.As(err, &no) || no.Code() == "" {
+	no := api.RefusedBy(err)
+	if no == nil {
 		return fmt.Errorf("the updater does not answer (root is needed; systemctl status arasul-updater): %w", err)
 	}
-	return e.problem(api.Refused{Code: no.Code(), Message: err.Error(), Hint: no.Hint()})
+	return e.problem(*no)
 }
 
 func (e *Env) problem(p api.Refused) error {

@@ -67,7 +67,7 @@ func newUpdater(t *testing.T) *updater {
 		OS: filepath.Join(dir, "os-release"), Arch: "amd64",
 		Program:  func() ([]byte, error) { return []byte("program"), nil },
 		Version:  func(context.Context) (string, error) { return "1.0.0", nil },
-		Fits:     func(context.Context, string) error { return nil },
+		Lacks:    func(context.Context, string) (string, error) { return "", nil },
 		Run:      func(context.Context) error { u.runs++; return nil },
 		Halt:     func(context.Context) error { return nil },
 		Progress: func() *api.Update { return nil },

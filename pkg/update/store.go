@@ -94,7 +94,7 @@ func (s Store) Previous() (Release, error) {
 func (s Store) Stick() *api.Stick {
 	stick, err := readJSON[*api.Stick](s, s.path("stick.json"))
 	if err != nil {
-		return nil // it is told, and nothing follows from it
+		return nil // nothing is decided by it
 	}
 	return stick
 }

@@ -32,8 +32,9 @@ type Options struct {
 	Program func() ([]byte, error)
 	// Version is the one that is installed.
 	Version func(context.Context) (string, error)
-	// Fits says why the package at a path cannot be installed on the machine as it is.
-	Fits func(ctx context.Context, path string) error
+	// Lacks says what keeps the package at a path from being installed on the machine as
+	// it is, empty for nothing.
+	Lacks func(ctx context.Context, path string) (string, error)
 	// Run starts what carries out the transaction under way, Halt stops it where it
 	// is.
 	Run  func(context.Context) error
@@ -342,8 +343,12 @@ func (u *Updater) accept(ctx context.Context, order *Order, parts string) error 
 	if parts != "" {
 		pkg = filepath.Join(parts, filepath.Base(pkg)) // where it lies until then
 	}
-	if err := u.o.Fits(ctx, pkg); err != nil {
-		return &bundle.Error{Code: NotReady, Text: err.Error(), Hint: "Install with apt what is missing, then try again: the release waits."}
+	lacks, err := u.o.Lacks(ctx, pkg)
+	if err != nil {
+		return err
+	}
+	if lacks != "" {
+		return &bundle.Error{Code: NotReady, Text: "this machine lacks what the release needs: " + lacks, Hint: "Install with apt what is missing, then try again: the release waits."}
 	}
 	program, err := u.o.Program()
 	if err != nil {

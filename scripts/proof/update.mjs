@@ -1,8 +1,9 @@
 // The owner at a browser on the box's network, for update_box_test.go:
 //
 //	node update.mjs FOLDER set-up CODE PASSWORD        the first login
-//	node update.mjs FOLDER watch PASSWORD TEXT         opens the page about updates, makes
-//	                                                   FOLDER/watching, waits for TEXT
+//	node update.mjs FOLDER watch PASSWORD TEXT NAME…   opens the page about updates, makes
+//	                                                   FOLDER/watching, waits for TEXT, then
+//	                                                   for what came of each file NAME
 //	node update.mjs FOLDER upload PASSWORD FILE TEXT   has FILE installed, waits for TEXT
 //
 // Pictures go to FOLDER; the last line is JSON that says what was seen.
@@ -57,10 +58,13 @@ async function follow(text, name) {
   return { seen };
 }
 
-async function watch(password, text) {
+async function watch(password, text, ...names) {
   await enter(password);
   await writeFile(join(folder, "watching"), "");
-  return follow(text, "stick");
+  const all = await follow(text, "stick");
+  for (const name of names) await page.getByText(name).first().waitFor();
+  await shot("stick");
+  return all;
 }
 
 async function uploaded(password, file, text) {

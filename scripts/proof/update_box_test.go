@@ -63,12 +63,16 @@ func TestReleasesByStickAndByUpload(t *testing.T) {
 	}
 	byStick := func(text string, files ...string) []string {
 		stick := releaseStick(t, files...)
+		var names []string
+		for _, file := range files {
+			names = append(names, filepath.Base(file))
+		}
 		watching := filepath.Join(folder, "watching")
 		_ = os.Remove(watching)
 		done := make(chan []string, 1)
 		go func() {
 			defer close(done)
-			done <- b.browses(home, folder, "watch", password, text)
+			done <- b.browses(home, folder, append([]string{"watch", password, text}, names...)...)
 		}()
 		eventually(t, 3*time.Minute, func() error { _, err := os.Stat(watching); return err })
 		b.do("usb-insert", stick)

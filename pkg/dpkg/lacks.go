@@ -2,43 +2,42 @@ package dpkg
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
-// Fits says why the package at path could not be installed on this machine as it is:
-// another package is missing, or stands in the way. dpkg would find that out when all
-// services have been stopped. apt judges it here by what is installed alone, and
-// fetches nothing.
-func (Client) Fits(ctx context.Context, path string) error {
-	dir, err := os.MkdirTemp("", "arasul-fits-")
+// lacksWithin is how long apt may think; it takes a second on a slow machine.
+const lacksWithin = time.Minute
+
+// Lacks says what keeps the package at path from being installed on this machine as it
+// is: another package that is missing, or stands in the way. dpkg would find that out
+// when all services have been stopped. apt judges it here by what is installed alone,
+// and fetches nothing. Where apt cannot be asked, nothing is known to be missing: dpkg
+// has the last word.
+func (Client) Lacks(ctx context.Context, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, lacksWithin)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "arasul-lacks-")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer os.RemoveAll(dir)
 	named := filepath.Join(dir, Package+".deb") // apt knows a package by the end of its name
 	if err := os.Symlink(path, named); err != nil {
-		return err
+		return "", err
 	}
 	cmd := exec.CommandContext(ctx, "apt-get", "--simulate", "--allow-downgrades", "--no-install-recommends", //nolint:gosec // no shell
 		"--option=Dir::Etc::SourceList=/dev/null", "--option=Dir::Etc::SourceParts=/dev/null",
 		"--option=Dir::Cache::pkgcache=", "--option=Dir::Cache::srcpkgcache=", "install", named)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return fmt.Errorf("asking apt: %w", err)
-	}
-	// What else apt may dislike about this machine is no fault of the package, and dpkg
-	// has the last word.
-	if said := unmet(string(out)); said != "" {
-		return fmt.Errorf("this machine lacks what the release needs: %s", said)
-	}
-	return nil
+	var said tail
+	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.WaitDelay = 5 * time.Second
+	_ = cmd.Run() // what else apt dislikes about this machine is no fault of the package
+	return unmet(said.String()), nil
 }
 
 // unmet is what apt says of our package, empty for nothing.
