@@ -56,11 +56,11 @@ type verdict struct {
 
 // Overall judges by the status rule: CRITICAL if a service is down or does not
 // answer, the temperature is over 85 °C, the database cannot be reached, or the
-// healer has an incident of class C or one that no repair has helped; WARNING
-// if it has one of class B, the processor was over 80 % busy for five minutes,
-// the disk is over 80 % full, a service is restarting or was restarted in the
-// last ten minutes, the metrics or the healer are silent, or the healer does not
-// repair; else OK. A restart counts when the machine did it by itself, not when
+// healer has an incident of class C, or of a service that no repair has helped;
+// WARNING if it has one of class B, helped or not, the processor was over 80 %
+// busy for five minutes, the disk is over 80 % full, a service is restarting or
+// was restarted in the last ten minutes, the metrics or the healer are silent,
+// or the healer does not repair; else OK. A restart counts when the machine did it by itself, not when
 // somebody asked for it. A stale sample proves nothing, neither good nor bad.
 // Healing says whether a repair is under way.
 func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reason, healing bool) {
@@ -148,8 +148,10 @@ func (r *ruling) incidents(o Observed) {
 			if helpless && !down {
 				r.bad("incident-exhausted", i.Unit, "%s: no repair has helped", i.Unit)
 			}
-		case helpless:
+		case helpless && i.Class == api.ClassCritical:
 			r.bad("incident-exhausted", i.Rule, "%s: no repair has helped", about(i))
+		case helpless: // much to do is no failure: what fails of it is down, or too hot
+			r.warn("incident-exhausted", i.Rule, "%s: no repair has helped", about(i))
 		case i.Class == api.ClassCritical && troubled(i):
 			r.bad("incident-open", i.Rule, "%s: %s", about(i), i.Detail)
 		default: // class B, or over but not yet for good

@@ -129,7 +129,7 @@ func TestOverallFollowsTheStatusRule(t *testing.T) {
 		{"a unit that never answers again", unresponsive(api.IncidentExhausted, running), api.Critical, []string{"incident-exhausted"}, false},
 		{"overload", machine(api.ClassOverload, api.IncidentOpen), api.Warning, []string{"incident-open"}, false},
 		{"overload that something is done against", machine(api.ClassOverload, api.IncidentActing), api.Warning, []string{"incident-open"}, true},
-		{"overload that nothing helps against", machine(api.ClassOverload, api.IncidentExhausted), api.Critical, []string{"incident-exhausted"}, false},
+		{"overload that nothing helps against", machine(api.ClassOverload, api.IncidentExhausted), api.Warning, []string{"incident-exhausted"}, false},
 		{"critical", machine(api.ClassCritical, api.IncidentOpen), api.Critical, []string{"incident-open"}, false},
 		{"critical, and not known yet whether something has helped", machine(api.ClassCritical, api.IncidentVerifying), api.Critical, []string{"incident-open"}, true},
 		{"critical until just now", func(o *Observed) {
