@@ -64,9 +64,6 @@ func run(args []string, stderr io.Writer, logPath string) int {
 func search(ctx context.Context, name string, log *slog.Logger) int {
 	start := time.Now()
 	d, err := lookup(name)
-	if err == nil {
-		err = d.Check()
-	}
 	if err != nil {
 		log.Error("device refused", "err", err)
 		return 1

@@ -81,7 +81,7 @@ func (d Device) Check() error {
 	case d.Usage != "filesystem":
 		return fmt.Errorf("%s holds %q, not a file system", d.Name, d.Usage)
 	case !known:
-		return fmt.Errorf("%s has a %q file system; vfat, exfat and ext4 are read", d.Name, d.Type)
+		return fmt.Errorf("its file system is %s: FAT, exFAT and ext4 are read", d.Type)
 	}
 	return nil
 }

@@ -29,7 +29,8 @@ type (
 		}
 		Run   *updateRun
 		Stick *struct {
-			Files []struct {
+			Label, Error string
+			Files        []struct {
 				Name    string
 				Taken   bool
 				Problem *refusal

@@ -116,6 +116,29 @@ func TestHostileSticksAreSurvived(t *testing.T) {
 		b.unplug()
 	})
 
+	t.Run("what is not read is named", func(t *testing.T) {
+		b := b.of(t)
+		dir := t.TempDir()
+		img, system, windows := filepath.Join(dir, "stick.img"), filepath.Join(dir, "system"), filepath.Join(dir, "windows")
+		here(t, "truncate", "--size=16M", system, windows)
+		here(t, "mkfs.vfat", "-n", "EFI", system)
+		here(t, "mkntfs", "--fast", "--force", "--quiet", "--label", "HOLIDAY", windows)
+		here(t, "sh", "-c", `truncate --size=40M `+img+`
+			printf 'label: gpt\nstart=2048, size=32768, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\nstart=34816, size=32768, type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7\n' |
+			sfdisk --quiet `+img+`
+			dd if=`+system+` of=`+img+` bs=512 seek=2048 conv=notrunc status=none
+			dd if=`+windows+` of=`+img+` bs=512 seek=34816 conv=notrunc status=none`)
+		b.plug(img, time.Minute, "stick not searched.*HOLIDAY.*ntfs: FAT, exFAT and ext4 are read")
+		var told updateState
+		if b.updater("GET", "/status", "", &told); told.Stick == nil || told.Stick.Label != "HOLIDAY" || !strings.Contains(told.Stick.Error, "ntfs") {
+			t.Errorf("the page is told of the stick: %+v", told.Stick)
+		}
+		b.unplug()
+		if said := b.sh("grep 'label=EFI' " + usbLog + " || true"); said != "" {
+			t.Errorf("the system partition was looked at:\n%s", said)
+		}
+	})
+
 	t.Run("pulled while it is copied, and put in again", func(t *testing.T) {
 		b, w := b.of(t), openWorkshop(t)
 		b.trustsWorkshop(w)

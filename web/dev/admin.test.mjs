@@ -521,9 +521,10 @@ test("what came of a stick is told", () =>
 
 test("a stick without a release, and one that cannot be read", async () => {
   await visit("update", (w) => (w.admin.updates.stick = stick({ label: "", files: [] })), { admin: true }, (page) => page.getByText("There is no version").waitFor());
-  await visit("update", (w) => (w.admin.updates.stick = stick({ files: [], error: "sda1 has a file system that is not read" })), { admin: true }, (page) =>
-    page.getByText("It could not be read: sda1").waitFor(),
-  );
+  await visit("update", (w) => (w.admin.updates.stick = stick({ files: [], error: "its file system is ntfs" })), { admin: true }, async (page) => {
+    await page.getByText("It could not be read: its file system is ntfs").waitFor();
+    await page.getByText("FAT32 or exFAT").waitFor();
+  });
 });
 
 test("a file that is no release is refused in words, and can be another", () =>

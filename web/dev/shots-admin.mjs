@@ -123,6 +123,7 @@ await shot("home-nothing", "", { change: a("nothing") });
 await shot("home-release", "", { change: (w) => (w.admin.updates.staged = release()) });
 await shot("update", "update");
 await shot("update-staged", "update", { change: (w) => (w.admin.updates.staged = release()), act: (page) => page.getByRole("button", { name: /^Install/ }).click() });
+await shot("update-stick-unread", "update", { change: (w) => (w.admin.updates.stick = stick({ files: [], error: "its file system is ntfs: FAT, exFAT and ext4 are read" })) });
 await shot("update-stick", "update", { change: (w) => (w.admin.updates.stick = stick()) });
 await shot("update-run", "update", { change: (w) => begin(w.admin.updates, "update", "1.4.0") });
 await shot("update-stuck", "update", { change: (w) => begin(w.admin.updates, "update", "1.4.0", { outcome: "stuck", reason: "dpkg: no space left on device" }) });
