@@ -43,13 +43,13 @@ type Stage struct {
 	Keep  func([]*bundle.Root) error
 	Judge func(*bundle.Verified) error
 
-	receiving sync.Mutex // held while one is
-
-	mu sync.Mutex // guards what follows
-	at *staged
+	mu        sync.Mutex // guards what follows, and what is in the folder
+	receiving bool
+	at        *staged
 }
 
-// staged is one bundle, as far as it has come.
+// staged is one bundle, as far as it has come. It is replaced by each chunk, and not
+// changed.
 type staged struct {
 	*bundle.Verified
 	chunks int64 // that are there
@@ -68,6 +68,9 @@ func (s *Stage) Open() error {
 	head, err := os.ReadFile(filepath.Join(s.Dir, "head"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.Forget()
+	}
+	if err == nil {
+		err = os.MkdirAll(s.parts(), 0o700)
 	}
 	if err != nil {
 		return err
@@ -89,7 +92,9 @@ func (s *Stage) Open() error {
 		}
 		at.chunks++
 	}
-	s.set(at)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at = at
 	return nil
 }
 
@@ -119,10 +124,10 @@ func (s *Stage) verify(r io.Reader) (*bundle.Verified, error) {
 // be sent again from there: see what it returns. The same bundle again goes on
 // where it was.
 func (s *Stage) Receive(ctx context.Context, size, offset int64, r io.Reader) error {
-	if !s.receiving.TryLock() {
+	if !s.enter() {
 		return &bundle.Error{Code: Busy, Text: "another file is being received", Hint: "Wait until it is there, or cancel it."}
 	}
-	defer s.receiving.Unlock()
+	defer s.leave()
 	at := s.get()
 	if offset == 0 {
 		again, err := s.begin(size, r)
@@ -134,7 +139,30 @@ func (s *Stage) Receive(ctx context.Context, size, offset int64, r io.Reader) er
 	if at == nil || offset != 0 && offset != at.received() || size != at.Size() {
 		return &bundle.Error{Code: Busy, Text: "this is not where the file goes on", Hint: "Begin anew."}
 	}
-	return s.goOn(ctx, *at, r)
+	return s.goOn(ctx, at, r)
+}
+
+func (s *Stage) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.receiving {
+		return false
+	}
+	s.receiving = true
+	return true
+}
+
+func (s *Stage) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.receiving = false
+}
+
+// Receiving says whether somebody is sending.
+func (s *Stage) Receiving() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.receiving
 }
 
 // begin reads the head, and makes the bundle the one that is received.
@@ -153,7 +181,9 @@ func (s *Stage) begin(size int64, r io.Reader) (again bool, err error) {
 	if err := s.Judge(v); err != nil {
 		return false, err
 	}
-	if err := s.Forget(); err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.forget(); err != nil {
 		return false, err
 	}
 	if err := s.room(v); err != nil {
@@ -165,7 +195,7 @@ func (s *Stage) begin(size int64, r io.Reader) (again bool, err error) {
 	if err := os.WriteFile(filepath.Join(s.Dir, "head"), head.Bytes(), 0o600); err != nil {
 		return false, err
 	}
-	s.set(&staged{Verified: v, since: time.Now()})
+	s.at = &staged{Verified: v, since: time.Now()}
 	return false, nil
 }
 
@@ -197,7 +227,7 @@ func (s *Stage) room(v *bundle.Verified) error {
 }
 
 // goOn takes chunks until r ends.
-func (s *Stage) goOn(ctx context.Context, at staged, r io.Reader) error {
+func (s *Stage) goOn(ctx context.Context, at *staged, r io.Reader) (err error) {
 	buf := make([]byte, bundle.ChunkBytes)
 	var unsynced int64
 	for !at.complete() && ctx.Err() == nil {
@@ -211,20 +241,49 @@ func (s *Stage) goOn(ctx context.Context, at staged, r io.Reader) error {
 		if err := at.CheckChunk(at.chunks, chunk); err != nil {
 			return err
 		}
-		if err := s.writeAt(at.Verified, at.chunks*bundle.ChunkBytes, chunk); err != nil {
+		if at, err = s.add(at, chunk); err != nil {
 			return err
 		}
-		at.chunks++
 		if unsynced += int64(len(chunk)); unsynced >= syncEvery {
 			if err := s.sync(); err != nil {
 				return err
 			}
 			unsynced = 0
 		}
-		now := at
-		s.set(&now)
 	}
 	return errors.Join(ctx.Err(), s.sync())
+}
+
+// add puts the next chunk behind those of at, unless somebody has forgotten or taken
+// those meanwhile.
+func (s *Stage) add(at *staged, chunk []byte) (*staged, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at != at {
+		return nil, &bundle.Error{Code: Busy, Text: "what had come of the file was removed meanwhile", Hint: "Begin anew."}
+	}
+	if err := s.writeAt(at.Verified, at.chunks*bundle.ChunkBytes, chunk); err != nil {
+		return nil, err
+	}
+	next := *at
+	next.chunks++
+	s.at = &next
+	return s.at, nil
+}
+
+// Take lets do have the folder of what was received, while nobody adds to it or
+// removes it, and then forgets it. After an error it is still there.
+func (s *Stage) Take(at *staged, do func(parts string) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at != at {
+		return &bundle.Error{Code: Busy, Text: "another file was received meanwhile", Hint: "Look at what is there, then try again."}
+	}
+	if err := do(s.parts()); err != nil {
+		return err
+	}
+	_ = s.forget() // its head is left, and of no use
+	return nil
 }
 
 func (s *Stage) parts() string { return filepath.Join(s.Dir, "parts") }
@@ -283,9 +342,15 @@ func (s *Stage) sync() error {
 	return nil
 }
 
-// Forget removes what was received.
+// Forget removes what was received. Who is sending it is told.
 func (s *Stage) Forget() error {
-	s.set(nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.forget()
+}
+
+func (s *Stage) forget() error {
+	s.at = nil
 	return os.RemoveAll(s.Dir)
 }
 
@@ -293,10 +358,4 @@ func (s *Stage) get() *staged {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.at
-}
-
-func (s *Stage) set(at *staged) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.at = at
 }

@@ -26,6 +26,7 @@ const Runner = "arasul-apply"
 //	current.json     the release that is installed
 //	stick.json       what came of the newest USB stick
 //	stage/           what is being received, or waits
+//	next/            an order that is being accepted, which becomes run
 //	run/             the transaction under way: order.json, journal, parts/, arasul-apply
 //	history/ID/      order.json and journal of those that ended
 //	kept/            the package for the way back, and what release it is of
@@ -62,7 +63,8 @@ func (s Store) Files(images string) Files {
 	return Files{Current: s.path("current.json"), Images: images, Kept: s.path("kept")}
 }
 
-// Init makes the folders.
+// Init makes the folders, and clears up what a power cut has left between two
+// transactions.
 func (s Store) Init() error {
 	// The program of a transaction is also run as the user of the database, who may
 	// pass through, and see nothing.
@@ -71,7 +73,7 @@ func (s Store) Init() error {
 			return err
 		}
 	}
-	return nil
+	return errors.Join(s.clear(), s.tidy())
 }
 
 // Current is the release that is installed, as far as it came by an update.
@@ -143,17 +145,22 @@ func (s Store) Running() (*Order, error) {
 // Accept makes an order the transaction under way, whole or not at all. Parts is
 // the folder that holds what it installs, which becomes the transaction's; empty
 // for none. Program is what will carry it out.
-func (s Store) Accept(o Order, parts string, program []byte) error {
+func (s Store) Accept(o Order, parts string, program []byte) (err error) {
 	if running, err := s.Running(); err != nil {
 		return err
 	} else if running != nil {
 		return ErrBusy
 	}
-	next := s.path("next")
-	if err := s.clear(next, parts); err != nil {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.clear())
+		}
+	}()
+	if err := s.clear(); err != nil {
 		return err
 	}
-	if err := stable.MkdirAll(s.FS, next, 0o711); err != nil {
+	next := s.path("next")
+	if err := s.FS.Mkdir(next, 0o711); err != nil {
 		return err
 	}
 	text, err := json.MarshalIndent(o, "", "\t")
@@ -180,40 +187,35 @@ func (s Store) Accept(o Order, parts string, program []byte) error {
 	return s.FS.SyncDir(s.Dir)
 }
 
-// clear removes what an Accept that did not come to its end has left, and puts
-// the parts back where they were.
-func (s Store) clear(next, parts string) error {
-	if _, err := s.FS.List(next); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	if parts != "" {
-		if _, err := s.FS.List(filepath.Join(next, "parts")); err == nil {
-			if err := s.FS.Rename(filepath.Join(next, "parts"), parts); err != nil {
-				return err
-			}
+// clear removes an order that was not accepted to the end. What it was to install
+// goes back to where it was received, unless something else was received since.
+func (s Store) clear() error {
+	next := s.path("next")
+	parts, home := filepath.Join(next, "parts"), filepath.Join(s.StageDir(), "parts")
+	if s.has(parts) && s.has(s.StageDir()) && !s.has(home) {
+		if err := s.FS.Rename(parts, home); err != nil {
+			return err
 		}
 	}
 	return removeAll(s.FS, next)
 }
 
+// has says whether a folder is there.
+func (s Store) has(dir string) bool {
+	_, err := s.FS.List(dir)
+	return err == nil
+}
+
 // Journal opens the journal of the transaction under way.
 func (s Store) Journal() (*Journal, error) { return OpenJournal(s.FS, s.path("run", "journal")) }
 
-// Archive ends a transaction that is over: what it installed from goes, its order
-// and journal stay, of the newest fifty.
+// Archive ends a transaction that is over. Its order and journal stay, of the newest
+// fifty.
+//
+// It leaves its place first and loses its parts then: without the program that carries
+// it out it would be under way for ever after a power cut.
 func (s Store) Archive(o Order) error {
-	run := s.RunDir()
-	if err := removeAll(s.FS, filepath.Join(run, "parts")); err != nil {
-		return err
-	}
-	for _, name := range []string{filepath.Join(run, Runner), s.path("kept", o.ID+".deb")} {
-		if err := s.FS.Remove(name); err != nil {
-			return err
-		}
-	}
-	if err := s.FS.Rename(run, s.path("history", o.ID)); err != nil {
+	if err := s.FS.Rename(s.RunDir(), s.path("history", o.ID)); err != nil {
 		return err
 	}
 	for _, dir := range []string{s.path("history"), s.Dir} {
@@ -221,17 +223,27 @@ func (s Store) Archive(o Order) error {
 			return err
 		}
 	}
-	return s.forget()
+	return s.tidy()
 }
 
-func (s Store) forget() error {
+// tidy removes what transactions that are over do not need any more, and the oldest
+// of them.
+func (s Store) tidy() error {
 	names, err := s.FS.List(s.path("history"))
 	if err != nil {
 		return err
 	}
-	for _, name := range names[:max(0, len(names)-maxHistory)] {
+	gone := max(0, len(names)-maxHistory)
+	for _, name := range names[:gone] {
 		if err := removeAll(s.FS, s.path("history", name)); err != nil {
 			return err
+		}
+	}
+	for _, name := range names[gone:] {
+		for _, left := range []string{s.path("history", name, "parts"), s.path("history", name, Runner), s.path("kept", name+".deb")} {
+			if err := removeAll(s.FS, left); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -269,7 +269,7 @@ func (u *Updater) Apply(ctx context.Context, a api.ApplyUpdate, person bool) err
 		return err
 	}
 	order := Order{Kind: "update", From: m.Version, Actor: a.Actor, Release: r}
-	if err := u.accept(ctx, &order, u.stage.parts()); err != nil {
+	if err := u.accept(ctx, &order, at); err != nil {
 		return err
 	}
 	u.o.Log.Info("update begins", "id", order.ID, "from", order.From, "version", r.Version, "actor", a.Actor, "reason", a.Reason)
@@ -329,19 +329,20 @@ func (u *Updater) Rollback(ctx context.Context, a api.UndoUpdate) error {
 		return err
 	}
 	order := Order{Kind: "rollback", From: from, Actor: a.Actor, Release: r}
-	if err := u.accept(ctx, &order, ""); err != nil {
+	if err := u.accept(ctx, &order, nil); err != nil {
 		return err
 	}
 	u.o.Log.Info("rollback begins", "id", order.ID, "from", from, "version", r.Version, "actor", a.Actor, "reason", a.Reason)
 	return nil
 }
 
-// accept names an order and hands it to what carries it out. What is missing on the
-// machine is said before that: a release that waits goes on waiting.
-func (u *Updater) accept(ctx context.Context, order *Order, parts string) error {
+// accept names an order and hands it, with what was received for it, if anything, to
+// what carries it out. What is missing on the machine is said before that: a release
+// that waits goes on waiting.
+func (u *Updater) accept(ctx context.Context, order *Order, at *staged) error {
 	pkg := order.Release.Package
-	if parts != "" {
-		pkg = filepath.Join(parts, filepath.Base(pkg)) // where it lies until then
+	if at != nil {
+		pkg = filepath.Join(u.stage.parts(), filepath.Base(pkg)) // where it lies until then
 	}
 	lacks, err := u.o.Lacks(ctx, pkg)
 	if err != nil {
@@ -357,13 +358,17 @@ func (u *Updater) accept(ctx context.Context, order *Order, parts string) error 
 	if order.ID, err = u.o.Store.NewID(time.Now()); err != nil {
 		return err
 	}
-	if err := u.o.Store.Accept(*order, parts, program); errors.Is(err, ErrBusy) {
-		return &bundle.Error{Code: Busy, Text: "an update is under way", Hint: "Wait until it has ended."}
-	} else if err != nil {
-		return err
+	begin := func(parts string) error { return u.o.Store.Accept(*order, parts, program) }
+	if at != nil {
+		err = u.stage.Take(at, begin)
+	} else {
+		err = begin("")
 	}
-	if parts != "" {
-		_ = u.stage.Forget() // its head is left, and of no use
+	if errors.Is(err, ErrBusy) {
+		return &bundle.Error{Code: Busy, Text: "an update is under way", Hint: "Wait until it has ended."}
+	}
+	if err != nil {
+		return err
 	}
 	return u.o.Run(ctx)
 }
@@ -422,12 +427,8 @@ func (u *Updater) turnBack(a api.UndoUpdate) (bool, error) {
 
 // Busy says whether something is under way that must not be left alone.
 func (u *Updater) Busy() bool {
-	if !u.stage.receiving.TryLock() {
-		return true
-	}
-	u.stage.receiving.Unlock()
 	order, err := u.o.Store.Running()
-	return err != nil || order != nil
+	return err != nil || order != nil || u.stage.Receiving()
 }
 
 func (u *Updater) publish() {

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -80,8 +81,8 @@ func (h *house) put(name string, text []byte) {
 	}
 }
 
-// receive hands in a release, and returns its identity and why it was refused.
-func (h *house) receive(sequence uint64, schema int) (id string, refused bundle.Code) {
+// file makes the file of a release, and returns its identity.
+func (h *house) file(sequence uint64, schema int, pkg []byte) (id string, file []byte) {
 	h.t.Helper()
 	d := &bundle.Draft{
 		Manifest: bundle.Manifest{
@@ -90,18 +91,25 @@ func (h *house) receive(sequence uint64, schema int) (id string, refused bundle.
 			Data:     bundle.Data{Class: bundle.Compatible, Schema: schema},
 			Payloads: []bundle.Payload{{Kind: bundle.Deb, Name: "a.deb", Package: "arasul", Version: "1", Arch: "amd64"}},
 		},
-		Parts: []io.ReadSeeker{bytes.NewReader([]byte("a package"))},
+		Parts: []io.ReadSeeker{bytes.NewReader(pkg)},
 	}
-	var file bytes.Buffer
-	sum := sha256.Sum256(signed(h.t, d, h.private, &file))
-	err := h.Receive(h.t.Context(), int64(file.Len()), 0, &file)
+	var text bytes.Buffer
+	sum := sha256.Sum256(signed(h.t, d, h.private, &text))
+	return hex.EncodeToString(sum[:]), text.Bytes()
+}
+
+// receive hands in a release, and returns its identity and why it was refused.
+func (h *house) receive(sequence uint64, schema int) (id string, refused bundle.Code) {
+	h.t.Helper()
+	id, file := h.file(sequence, schema, []byte("a package"))
+	err := h.Receive(h.t.Context(), int64(len(file)), 0, bytes.NewReader(file))
 	if e, ok := errors.AsType[*bundle.Error](err); ok {
-		return hex.EncodeToString(sum[:]), e.Code
+		return id, e.Code
 	}
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return hex.EncodeToString(sum[:]), ""
+	return id, ""
 }
 
 // signed writes a release, and returns its manifest.
@@ -254,6 +262,79 @@ func TestReleaseWaitsForWhatItNeeds(t *testing.T) {
 	if err := h.Apply(t.Context(), api.ApplyUpdate{Bundle: id, Actor: "test"}, true); err != nil || h.started != 1 {
 		t.Errorf("begun %d times, %v", h.started, err)
 	}
+}
+
+// Proves UPD-2: what is removed while it is sent is gone as a whole, and who sends it
+// hears of it; it can be sent again.
+func TestRemovedWhileItIsReceived(t *testing.T) {
+	h := newHouse(t, Current{Version: "1.1", Sequence: 1}, 0)
+	id, file := h.file(2, 0, make([]byte, 3<<20))
+	r, w := io.Pipe()
+	ended := make(chan error)
+	go func() { ended <- h.Receive(t.Context(), int64(len(file)), 0, r) }()
+	half := len(file) - 1<<20
+	if _, err := w.Write(file[:half]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(file[half : half+1]); err != nil { // what was before is taken
+		t.Fatal(err)
+	}
+	if s := h.Staged(t.Context()); s == nil || s.ReceivedBytes == 0 || !h.Busy() {
+		t.Fatalf("while it is sent: %+v, busy %t", s, h.Busy())
+	}
+	if err := h.Receive(t.Context(), 1, 0, bytes.NewReader(nil)); refusedBy(err).Code != string(Busy) {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := h.Cancel(t.Context(), api.UndoUpdate{Actor: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(file[half+1:]); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	if err := <-ended; refusedBy(err) == nil || refusedBy(err).Code != string(Busy) {
+		t.Errorf("who sends it hears %v", err)
+	}
+	if _, err := os.Stat(h.stage.Dir); h.Staged(t.Context()) != nil || !errors.Is(err, fs.ErrNotExist) || h.Busy() {
+		t.Errorf("left: %+v, %v, busy %t", h.Staged(t.Context()), err, h.Busy())
+	}
+
+	if err := h.Receive(t.Context(), int64(len(file)), 0, bytes.NewReader(file)); err != nil {
+		t.Fatal(err)
+	}
+	at := h.stage.get()
+	if _, refused := h.receive(3, 0); refused != "" { // another takes its place
+		t.Fatal(refused)
+	}
+	if err := h.stage.Take(at, func(string) error { return errors.New("it was had") }); refusedBy(err).Code != string(Busy) {
+		t.Errorf("what is not there any more: %v", err)
+	}
+	if err := h.Apply(t.Context(), api.ApplyUpdate{Bundle: id, Actor: "test"}, true); refusedBy(err).Code != string(Unknown) {
+		t.Errorf("what is not there any more is installed: %v", err)
+	}
+}
+
+// Proves UPD-4: whatever of a release a power cut has left is no hindrance to sending it
+// again.
+func TestPartsThatAreGoneAreReceivedAgain(t *testing.T) {
+	h := newHouse(t, Current{Version: "1.1", Sequence: 1}, 0)
+	h.receive(2, 0)
+	if err := os.RemoveAll(h.stage.parts()); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if h.Updater, err = New(h.o); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.Staged(t.Context()); s == nil || s.Complete {
+		t.Fatalf("without its parts: %+v", s)
+	}
+	_, file := h.file(2, 0, []byte("a package"))
+	at := h.Staged(t.Context()).ReceivedBytes
+	if err := h.Receive(t.Context(), int64(len(file)), at, bytes.NewReader(file[at:])); err != nil {
+		t.Fatal(err)
+	}
+	h.install(2, 0)
 }
 
 // Proves UPD-4: who cancels an update may have it later, and a stick that is still in

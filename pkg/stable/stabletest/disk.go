@@ -5,7 +5,8 @@
 // real file systems have been seen to: a name without its content, a content
 // without its name, half of what was appended. Every call is a place where the
 // power can be cut, before it or after it, and every sync can be left out: so a
-// test can try all places, and prove that each sync is needed.
+// test can try all places, and prove that each sync is needed. A folder that is
+// moved is in one place, the old or the new, as on each file system with a journal.
 //
 // It is not safe for use by several goroutines.
 package stabletest
@@ -29,13 +30,14 @@ const (
 	Names                    // all names; contents as they were last synced, new files empty
 	Contents                 // all contents, of those files whose names are durable
 	Torn                     // all names, and of each content that was added to, half
+	Leaves                   // of what is in folders without folders in them
 	All                      // of it
 	Survivals
 )
 
 // String names s for the name of a test.
 func (s Survival) String() string {
-	return [...]string{"nothing", "names", "contents", "torn", "all"}[s]
+	return [...]string{"nothing", "names", "contents", "torn", "leaves", "all"}[s]
 }
 
 // Cut is what a call panics with when the power is cut there.
@@ -63,6 +65,16 @@ type Disk struct {
 	points int
 	syncs  map[string]string
 	synced int
+	moves  []move // of folders, since the last power cut
+}
+
+// move is a folder that got another name, which is durable once either end was synced.
+type move struct {
+	folder *node
+	source *node
+	old    string
+	target *node
+	name   string
 }
 
 // New returns an empty disk.
@@ -108,6 +120,7 @@ func (d *Disk) Point() {
 // SkipSync and what was counted.
 func (d *Disk) PowerCut(s Survival) {
 	d.root.forget(s)
+	d.moves = nil
 	d.CutAt, d.SkipSync, d.points, d.synced = 0, "", 0, 0
 	clear(d.syncs)
 }
@@ -115,7 +128,7 @@ func (d *Disk) PowerCut(s Survival) {
 func (n *node) forget(s Survival) {
 	if !n.dir {
 		switch {
-		case s == All || s == Contents:
+		case s == All || s == Contents || s == Leaves:
 		case s == Torn && len(n.seen) > len(n.durable) && string(n.seen[:len(n.durable)]) == string(n.durable):
 			n.seen = n.seen[:len(n.durable)+(len(n.seen)-len(n.durable))/2]
 		default:
@@ -124,13 +137,23 @@ func (n *node) forget(s Survival) {
 		n.durable = slices.Clone(n.seen)
 		return
 	}
-	if s == Nothing || s == Contents {
+	if s == Nothing || s == Contents || s == Leaves && !n.leaf() {
 		n.names = maps.Clone(n.onDisk)
 	}
 	n.onDisk = maps.Clone(n.names)
 	for _, child := range n.names {
 		child.forget(s)
 	}
+}
+
+// leaf says whether a folder has no folders in it.
+func (n *node) leaf() bool {
+	for _, child := range n.names {
+		if child.dir {
+			return false
+		}
+	}
+	return true
 }
 
 // change is a call that changes something.
@@ -247,7 +270,14 @@ func (d *Disk) Rename(from, to string) error {
 		if source.names[old] == nil {
 			return fs.ErrNotExist
 		}
-		target.names[base] = source.names[old]
+		n := source.names[old]
+		if there := target.names[base]; n.dir && there != nil && len(there.names) > 0 {
+			return fmt.Errorf("not empty")
+		}
+		if n.dir {
+			d.moves = append(d.moves, move{n, source, old, target, base})
+		}
+		target.names[base] = n
 		delete(source.names, old)
 		return nil
 	})
@@ -286,7 +316,17 @@ func (d *Disk) Sync(name string) error {
 
 // SyncDir implements stable.FS.
 func (d *Disk) SyncDir(dir string) error {
-	return d.sync("syncdir", dir, func(n *node) { n.onDisk = maps.Clone(n.names) })
+	return d.sync("syncdir", dir, func(n *node) {
+		n.onDisk = maps.Clone(n.names)
+		for _, m := range d.moves {
+			if (n == m.source || n == m.target) && m.target.names[m.name] == m.folder {
+				if m.source.onDisk[m.old] == m.folder {
+					delete(m.source.onDisk, m.old)
+				}
+				m.target.onDisk[m.name] = m.folder
+			}
+		}
+	})
 }
 
 func (d *Disk) sync(call, name string, do func(*node)) error {
