@@ -54,6 +54,7 @@ func applyDaemon(ctx context.Context, d *daemon.Daemon) error {
 		return err
 	}
 	if order == nil {
+		_ = os.Remove(updateMark) // of one that ended in its last step
 		d.Ready("no update is under way")
 		return daemon.ErrDone
 	}

@@ -209,12 +209,15 @@ func (s Store) has(dir string) bool {
 // Journal opens the journal of the transaction under way.
 func (s Store) Journal() (*Journal, error) { return OpenJournal(s.FS, s.path("run", "journal")) }
 
-// Archive ends a transaction that is over. Its order and journal stay, of the newest
-// fifty.
+// Archive ends a transaction that is over: what it installed from goes, its order and
+// journal stay, of the newest fifty.
 //
-// It leaves its place first and loses its parts then: without the program that carries
-// it out it would be under way for ever after a power cut.
+// It leaves its place before it loses the program that carries it out: without that it
+// would be under way for ever after a power cut.
 func (s Store) Archive(o Order) error {
+	if err := removeAll(s.FS, filepath.Join(s.RunDir(), "parts")); err != nil {
+		return err
+	}
 	if err := s.FS.Rename(s.RunDir(), s.path("history", o.ID)); err != nil {
 		return err
 	}

@@ -439,6 +439,21 @@ func (u *Updater) publish() {
 	}
 }
 
+// goOn has what was accepted carried out. The one that does it may have been about to
+// end with the transaction before, when it was asked to begin.
+func (u *Updater) goOn(ctx context.Context) {
+	if !u.deciding.TryLock() {
+		return // somebody is about to begin or to halt one
+	}
+	defer u.deciding.Unlock()
+	if order, err := u.o.Store.Running(); err != nil || order == nil {
+		return
+	}
+	if err := u.o.Run(ctx); err != nil {
+		u.o.Log.Warn("what was accepted is not carried out", "err", err)
+	}
+}
+
 // Watch publishes what changes until ctx ends. The one that carries out the
 // transaction is another process.
 func (u *Updater) Watch(ctx context.Context, every time.Duration) error {
@@ -447,6 +462,9 @@ func (u *Updater) Watch(ctx context.Context, every time.Duration) error {
 	for n := 0; ; n++ {
 		if u.Busy() || n%10 == 0 {
 			u.publish()
+		}
+		if n%10 == 0 {
+			u.goOn(ctx)
 		}
 		select {
 		case <-ctx.Done():

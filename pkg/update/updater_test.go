@@ -314,6 +314,21 @@ func TestRemovedWhileItIsReceived(t *testing.T) {
 	}
 }
 
+// Proves UPD-4: what was accepted begins, though the one that carries it out was just
+// about to end.
+func TestWhatWasAcceptedBegins(t *testing.T) {
+	h := newHouse(t, Current{Version: "1.1", Sequence: 1}, 0)
+	if h.goOn(t.Context()); h.started != 0 {
+		t.Errorf("begun %d times without an order", h.started)
+	}
+	if err := h.o.Store.Accept(Order{ID: "20261126T120000", Kind: "update"}, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if h.goOn(t.Context()); h.started != 1 {
+		t.Errorf("begun %d times", h.started)
+	}
+}
+
 // Proves UPD-4: whatever of a release a power cut has left is no hindrance to sending it
 // again.
 func TestPartsThatAreGoneAreReceivedAgain(t *testing.T) {
