@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -58,11 +59,15 @@ func applyDaemon(ctx context.Context, d *daemon.Daemon) error {
 		d.Ready("no update is under way")
 		return daemon.ErrDone
 	}
+	id, _ := boot()
 	journal, err := store.Journal()
+	if errors.Is(err, update.ErrDamaged) {
+		d.Log.Error("update given up", "id", order.ID, "err", err)
+		journal, err = store.Salvage(id, err)
+	}
 	if err != nil {
 		return err
 	}
-	id, _ := boot()
 	a := &apply{order: *order, store: store, journal: journal, log: d.Log, tell: d.Status}
 	hands := &systemd.Hands{}
 	defer hands.Close()

@@ -61,6 +61,10 @@ type Record struct {
 	Data    json.RawMessage `json:"data,omitempty"` // what a step wants to know later
 }
 
+// ErrDamaged says that a journal does not check where more was written since: how far
+// its transaction had come is not known.
+var ErrDamaged = errors.New("the journal is damaged")
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Journal is the memory of one transaction: a file of records, each with its
@@ -76,7 +80,7 @@ type Journal struct {
 // OpenJournal reads the journal at path, or makes an empty one; its folder has
 // to exist. A record that a power cut left half written is the last one, was
 // never acknowledged, and is cut off. A record in the middle that does not check
-// is damage, and an error.
+// is ErrDamaged.
 func OpenJournal(f stable.FS, path string) (*Journal, error) {
 	data, err := f.Read(path, maxJournal)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -88,7 +92,7 @@ func OpenJournal(f stable.FS, path string) (*Journal, error) {
 	}
 	records, whole, err := parseJournal(data)
 	if err != nil {
-		return nil, fmt.Errorf("reading journal %s: %w", path, err)
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if whole < len(data) {
 		if err := f.Truncate(path, int64(whole)); err != nil {

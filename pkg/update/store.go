@@ -209,6 +209,33 @@ func (s Store) has(dir string) bool {
 // Journal opens the journal of the transaction under way.
 func (s Store) Journal() (*Journal, error) { return OpenJournal(s.FS, s.path("run", "journal")) }
 
+// Salvage gives up a transaction whose journal is damaged: it is stuck. To go on from
+// half a memory would be worse, and to try again for ever keeps every later release
+// out. What was in the journal is kept beside the new one, for whoever has to look.
+func (s Store) Salvage(boot string, damage error) (*Journal, error) {
+	path := s.path("run", "journal")
+	data, err := s.FS.Read(path, maxJournal)
+	if err != nil {
+		return nil, err
+	}
+	if err := stable.Replace(s.FS, path+".damaged", data, 0o600); err != nil {
+		return nil, err
+	}
+	var text []byte
+	for i, r := range []Record{{Phase: Back, Reason: short(damage)}, {Phase: Finished, Outcome: Stuck}} {
+		r.Seq, r.Time, r.Boot = i+1, time.Now().UTC(), boot
+		entry, err := encodeRecord(r)
+		if err != nil {
+			return nil, err
+		}
+		text = append(text, entry...)
+	}
+	if err := stable.Replace(s.FS, path, text, 0o600); err != nil {
+		return nil, err
+	}
+	return s.Journal()
+}
+
 // Archive ends a transaction that is over: what it installed from goes, its order and
 // journal stay, of the newest fifty.
 //

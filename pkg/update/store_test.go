@@ -1,6 +1,7 @@
 package update
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -176,6 +177,56 @@ func TestEverySyncBetweenTransactionsIsNeeded(t *testing.T) {
 			t.Errorf("%s of %s can be left out, and nothing goes wrong", line, what)
 		}
 		t.Logf("without %s of %s: %s", line, what, harm)
+	}
+}
+
+// Proves UPD-4: a transaction whose journal is damaged is stuck, and says so; it is not
+// under way for ever.
+func TestDamagedJournalEndsTheTransaction(t *testing.T) {
+	s := newShelf(t).store
+	if err := s.Accept(Order{ID: "t1"}, "", []byte(theProgram)); err != nil {
+		t.Fatal(err)
+	}
+	j, err := s.Journal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, phase := range []Phase{Started, Begun, Done} {
+		if err := j.Append(Record{Phase: phase, Plan: []string{CommitStep}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := s.path("run", "journal")
+	bad, err := s.FS.Read(path, maxJournal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad[headerBytes+1] ^= 1
+	if err := s.FS.Write(path, bad, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, damage := s.Journal()
+	if !errors.Is(damage, ErrDamaged) {
+		t.Fatalf("%v", damage)
+	}
+	if j, err = s.Salvage("boot", damage); err != nil {
+		t.Fatal(err)
+	}
+	e := Engine{Steps: Steps(Order{}, Files{}, Tools{}), Commit: CommitStep, Journal: j}
+	if outcome, err := e.Run(t.Context()); outcome != Stuck || err != nil {
+		t.Errorf("it ends %q, %v", outcome, err)
+	}
+	if err := s.Archive(Order{ID: "t1"}); err != nil {
+		t.Fatal(err)
+	}
+	if runs := s.History(); len(runs) != 1 || runs[0].Outcome != string(Stuck) || !strings.Contains(runs[0].Reason, ErrDamaged.Error()) {
+		t.Errorf("%+v", runs)
+	}
+	if kept, err := s.FS.Read(s.path("history", "t1", "journal.damaged"), maxJournal); err != nil || !bytes.Equal(kept, bad) {
+		t.Errorf("%d bytes are kept of %d, %v", len(kept), len(bad), err)
+	}
+	if err := s.Accept(Order{ID: "t2"}, "", []byte(theProgram)); err != nil {
+		t.Errorf("the next: %v", err)
 	}
 }
 

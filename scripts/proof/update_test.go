@@ -128,6 +128,7 @@ func TestUpdates(t *testing.T) {
 	t.Run("a package that the machine lacks", func(t *testing.T) { lackingPackage(t, b.of(t), w) })
 	t.Run("cancelled, and may come later", func(t *testing.T) { cancelled(t, b.of(t), w) })
 	t.Run("the admin goes back, and forward again", func(t *testing.T) { thereAndBack(t, b.of(t), want, images.first) })
+	t.Run("a journal that cannot be read", func(t *testing.T) { damagedJournal(t, b.of(t)) })
 	t.Run("the release after all that keeps what the owner wrote", func(t *testing.T) {
 		b := b.of(t)
 		run := b.applies(w.release(t, "1.3.0", 130, first, func(root string) {
@@ -206,6 +207,24 @@ func thereAndBack(t *testing.T, b *bed, newest standing, oldImage string) {
 		}
 		b.allWell()
 	}
+}
+
+// damagedJournal has a transaction under way whose journal a disk has changed: it is given
+// up, and the page says so; the machine goes on.
+func damagedJournal(t *testing.T, b *bed) {
+	b.inUnit(`cd /var/lib/arasul/update
+		cp -r history/$(ls history | tail -n 1) next.damaged
+		sed -i 's/"id": *"[^"]*"/"id": "29991231T235959"/' next.damaged/order.json
+		printf X | dd of=next.damaged/journal bs=1 seek=20 conv=notrunc status=none
+		cp /usr/lib/arasul/arasul next.damaged/arasul-apply
+		mv next.damaged run
+		systemctl start arasul-apply.service`)
+	run := b.updated("29991231T235959", time.Minute)
+	if run.Outcome != "stuck" || !strings.Contains(run.Reason, "journal is damaged") {
+		t.Errorf("%+v", run)
+	}
+	b.run("rm", "-r", "/var/lib/arasul/update/history/29991231T235959") // the newest would be of that year
+	b.allWell()
 }
 
 // Proves UPD-4 and the second promise, with the kernel of this host: the file system of
