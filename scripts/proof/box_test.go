@@ -33,6 +33,21 @@ func TestBoxIsWellAfterAReboot(t *testing.T) {
 	}
 }
 
+// bootsAgain does what makes the box boot, and waits until it has.
+func (b *bed) bootsAgain(do func()) {
+	b.t.Helper()
+	const id = "/proc/sys/kernel/random/boot_id"
+	before := b.run("cat", id)
+	do()
+	eventually(b.t, 4*time.Minute, func() error {
+		now, errOut, code := b.try("cat", id)
+		if code != 0 || now == before {
+			return fmt.Errorf("boot %s%s", now, errOut)
+		}
+		return nil
+	})
+}
+
 // stick makes the image of a FAT stick with the given files in it.
 func stick(t *testing.T, files map[string]string) string {
 	t.Helper()
