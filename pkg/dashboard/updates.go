@@ -22,6 +22,7 @@ import (
 
 const (
 	updaterWithin = 30 * time.Second // checking a large part of a release again takes its time
+	sliceWithin   = 2 * time.Minute  // as long as the proxy waits for it: a slow line sends 140 kB/s
 	maxSlice      = 16 << 20         // of a release, in one request
 	maxReply      = 4 << 20
 )
@@ -151,7 +152,7 @@ func (d *Dashboard) changeUpdate(verb string, blank func() any) http.HandlerFunc
 			writeError(w, err)
 			return
 		}
-		no := d.pass(w, r, http.MethodPost, "/"+verb, bytes.NewReader(body))
+		no := d.pass(w, r, updaterWithin, http.MethodPost, "/"+verb, bytes.NewReader(body))
 		d.noteUpdate(r.Context(), verb, subject, no)
 		d.noteWish()
 	}
@@ -166,11 +167,11 @@ func (d *Dashboard) noteUpdate(ctx context.Context, verb, subject string, no err
 }
 
 func (d *Dashboard) askUpdater(method, path string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) { _ = d.pass(w, r, method, path, nil) }
+	return func(w http.ResponseWriter, r *http.Request) { _ = d.pass(w, r, updaterWithin, method, path, nil) }
 }
 
 func (d *Dashboard) forgetUpload(w http.ResponseWriter, r *http.Request) {
-	d.noteUpdate(r.Context(), "forget", "", d.pass(w, r, http.MethodDelete, "/stage", nil))
+	d.noteUpdate(r.Context(), "forget", "", d.pass(w, r, updaterWithin, http.MethodDelete, "/stage", nil))
 }
 
 var contentRange = regexp.MustCompile(`^bytes (\d{1,15})-(\d{1,15})/(\d{1,15})$`)
@@ -196,20 +197,20 @@ func (d *Dashboard) upload(w http.ResponseWriter, r *http.Request) {
 		writeError(w, problemOf(http.StatusRequestEntityTooLarge, "too-large", "A slice has 1 byte to 16 MiB, and a Content-Length."))
 		return
 	}
-	no := d.pass(w, r, http.MethodPost, fmt.Sprintf("/stage?size=%d&offset=%d", size, from), http.MaxBytesReader(w, r.Body, maxSlice))
+	no := d.pass(w, r, sliceWithin, http.MethodPost, fmt.Sprintf("/stage?size=%d&offset=%d", size, from), http.MaxBytesReader(w, r.Body, maxSlice))
 	if from == 0 || no != nil { // not each slice
 		d.noteUpdate(r.Context(), "upload", fmt.Sprintf("%d bytes", size), no)
 	}
 }
 
 // pass asks the updater, and answers as it does. The error is what it refused.
-func (d *Dashboard) pass(w http.ResponseWriter, r *http.Request, method, path string, body io.Reader) error {
+func (d *Dashboard) pass(w http.ResponseWriter, r *http.Request, within time.Duration, method, path string, body io.Reader) error {
 	w.Header().Set("Cache-Control", "no-store")
 	if d.opts.Updater == nil {
 		writeError(w, updaterAway())
 		return errors.New("there is no updater")
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), updaterWithin)
+	ctx, cancel := context.WithTimeout(r.Context(), within)
 	defer cancel()
 	reply, err := d.opts.Updater.Do(ctx, method, path, http.Header{"Content-Type": {"application/octet-stream"}}, body)
 	if err != nil {

@@ -41,6 +41,13 @@ test("a connection that breaks, a proxy that has nobody and a limit are waited o
   expect(begins).toEqual([0, SLICE, SLICE, SLICE, SLICE, 2 * SLICE]);
 });
 
+test("a line that brings a part of each slice is slow, and no failure", async () => {
+  const parts = Array.from({ length: 80 }, (_, i) => (i % 2 ? say(409, { received_bytes: (i + 1) * 1000 }) : say(503, {})));
+  const { begins, done } = await sendTo([...parts, say(409, { received_bytes: 2 * SLICE }), at(size)]);
+  expect(begins.length).toBe(82);
+  expect(done).toMatchObject({ complete: true });
+});
+
 test("a refusal ends it, with what to do", async () => {
   const { done } = await sendTo([at(SLICE), say(422, { code: "corrupt", detail: "it is damaged", hint: "copy it again" })]);
   expect(done).toMatchObject({ code: "corrupt", message: "it is damaged", hint: "copy it again" });

@@ -101,8 +101,10 @@ export async function upload(
       failures = staged.received_bytes > at ? 0 : failures + 1;
       at = staged.received_bytes;
     } else {
-      if ((res && !passing.has(res.status)) || ++failures > TRIES) throw res ? await problemOf(res) : new ApiError(0, "it came no further");
-      at = ((await res?.json().catch(() => undefined)) as { received_bytes?: number } | undefined)?.received_bytes ?? at;
+      if ((res && !passing.has(res.status)) || failures === TRIES) throw res ? await problemOf(res) : new ApiError(0, "it came no further");
+      const there = ((await res?.json().catch(() => undefined)) as { received_bytes?: number } | undefined)?.received_bytes ?? at;
+      failures = there > at ? 0 : failures + 1; // a slow line brings a part of a slice in the time that there is for it
+      at = there;
     }
     if (failures > 0) await sleep(pause, signal);
   }
