@@ -112,7 +112,8 @@ func (v *visitors) counted(h http.Handler) http.Handler {
 	})
 }
 
-// untilIdle ends when there was nobody, and nothing to do, for a while.
+// untilIdle ends when there was nobody, and nothing to do, for a while. What waits to be
+// installed is not left alone: who starts next has to read all of it again.
 func untilIdle(ctx context.Context, v *visitors, u *update.Updater) error {
 	for {
 		select {
@@ -120,7 +121,7 @@ func untilIdle(ctx context.Context, v *visitors, u *update.Updater) error {
 			return ctx.Err()
 		case <-time.After(idleFor / 4):
 		}
-		if v.now.Load() == 0 && time.Since(time.Unix(0, v.last.Load())) > idleFor && !u.Busy() {
+		if v.now.Load() == 0 && time.Since(time.Unix(0, v.last.Load())) > idleFor && !u.Busy() && u.Staged(ctx) == nil {
 			return daemon.ErrDone
 		}
 	}
