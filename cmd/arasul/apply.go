@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/arasul/arasul/pkg/api"
@@ -46,6 +47,13 @@ const (
 	leaseWait   = 30 * time.Second
 )
 
+// What the way back needs on the disk: what dpkg unpacks beside what is there, and what
+// the database writes. With less there is a clean-up first.
+const (
+	roomForWayBack = 256 << 20
+	cleanupLimit   = 5 * time.Minute
+)
+
 // applyDaemon carries out the transaction under way, from wherever it is, and
 // ends with it. It runs as a copy of the program that accepted the transaction.
 func applyDaemon(ctx context.Context, d *daemon.Daemon) error {
@@ -74,6 +82,7 @@ func applyDaemon(ctx context.Context, d *daemon.Daemon) error {
 	a.engine = update.Engine{
 		Steps:  update.Steps(*order, store.Files(container.EnvPath), a.tools(hands, d.Config())),
 		Commit: update.CommitStep, Journal: journal, Boot: id, Log: d.Log, Changed: a.changed, Pause: undoPause,
+		Prepare: func(ctx context.Context) { a.makeRoom(ctx, hands) },
 	}
 	// Before anything else of ours starts at this boot: see arasul-apply.service.
 	if update.Quiet(journal.Records()) {
@@ -88,10 +97,28 @@ func applyDaemon(ctx context.Context, d *daemon.Daemon) error {
 	go leaseHealer(leasing)
 	outcome, err := a.run(ctx)
 	release()
+	if errors.Is(err, syscall.ENOSPC) { // of the journal itself; systemd starts us again
+		a.makeRoom(ctx, hands)
+	}
 	if err != nil {
 		return err
 	}
 	return a.end(ctx, hands, outcome)
+}
+
+// makeRoom has the disk cleaned up when it is nearly full: the healer, who does that
+// otherwise, keeps its hands off, and the way back needs room.
+func (a *apply) makeRoom(ctx context.Context, hands *systemd.Hands) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(update.Dir, &st); err != nil || int64(st.Bavail)*st.Bsize >= roomForWayBack { //nolint:gosec // no disk has 2^63 bytes
+		return
+	}
+	a.log.Warn("disk nearly full in the middle of an update, cleaning up")
+	ctx, cancel := context.WithTimeout(ctx, cleanupLimit)
+	defer cancel()
+	if err := hands.Run(ctx, cleanupUnit); err != nil {
+		a.log.Warn("disk not cleaned up", "err", err)
+	}
 }
 
 // apply is one transaction under way.

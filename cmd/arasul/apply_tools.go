@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -21,6 +22,7 @@ const (
 	installedProgram = "/usr/lib/arasul/arasul"
 	databaseUnit     = "arasul-postgres.service"
 	databaseUser     = "arasul-postgres"
+	databaseWithin   = 5 * time.Minute // to start, after a power cut too
 )
 
 // copies are the copies of the database. The server lets its own user copy and
@@ -30,6 +32,9 @@ type copies struct {
 	workflows bool
 	hands     *systemd.Hands
 }
+
+// Room implements update.Database.
+func (c *copies) Room(ctx context.Context, name string) error { return c.ask(ctx, "room", name) }
 
 // Snapshot implements update.Database.
 func (c *copies) Snapshot(ctx context.Context, name string) error {
@@ -69,6 +74,8 @@ func (c *copies) awake(ctx context.Context) error {
 	if c.foreign {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, databaseWithin)
+	defer cancel()
 	for {
 		err := c.hands.Start(ctx, databaseUnit)
 		if err == nil {
@@ -99,7 +106,7 @@ func asDatabase(ctx context.Context, program string, args ...string) error {
 		if i := strings.LastIndexByte(said, '\n'); i >= 0 {
 			said = said[i+1:]
 		}
-		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, said)
+		return fmt.Errorf("%s: %s", strings.Join(args[:2], " "), cmp.Or(strings.TrimPrefix(said, "arasul: "), err.Error()))
 	}
 	return nil
 }

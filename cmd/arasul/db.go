@@ -41,7 +41,7 @@ func (database) Vacuum(ctx context.Context, cfg *config.Config, freeSpace bool) 
 
 func (database) Copy(ctx context.Context, cfg *config.Config, verb, name string, workflows bool) error {
 	do := map[string]func(context.Context, postgres.SnapshotOptions) error{
-		"snapshot": postgres.Snapshot, "restore": postgres.Restore, "drop": postgres.DropSnapshot,
+		"room": postgres.Room, "snapshot": postgres.Snapshot, "restore": postgres.Restore, "drop": postgres.DropSnapshot,
 	}[verb]
 	return do(ctx, postgres.SnapshotOptions{Database: cfg.Database, Name: name, Workflows: workflows})
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/arasul/arasul/pkg/systemd"
 )
 
+const cleanupUnit = "arasul-cleanup.service"
+
 // diskSpace is what arasul-cleanup.service and arasul-reserve.service do. What
 // they have no right to, they ask systemd to let other units do.
 type diskSpace struct{}

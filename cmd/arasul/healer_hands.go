@@ -41,7 +41,7 @@ func hands(units *systemd.Hands, llms map[string]*ollama.Client) map[string]heal
 		heal.ActionForget:    unit(units.ForgetFailures),
 		heal.ActionUnload:    llm((*ollama.Client).Unload),
 		heal.ActionReset:     llm((*ollama.Client).ResetSession),
-		heal.ActionCleanup:   oneshot("arasul-cleanup.service"),
+		heal.ActionCleanup:   oneshot(cleanupUnit),
 		heal.ActionVacuum:    oneshot("arasul-vacuum.service"),
 		heal.ActionCap: func(ctx context.Context, c heal.Command) error {
 			return gpu1.Client{}.CapClocks(ctx, api.GPUCapLevel(c.Level))

@@ -49,8 +49,8 @@ type Database interface {
 	// Vacuum gives room back; freeSpace: days of samples too, while the disk is
 	// full.
 	Vacuum(ctx context.Context, cfg *config.Config, freeSpace bool) (api.Vacuum, error)
-	// Copy copies the database to a name, puts that copy in its place, or drops it:
-	// verb is snapshot, restore or drop.
+	// Copy asks whether there is room for a copy of the database, copies it to a name,
+	// puts that copy in its place, or drops it: verb is room, snapshot, restore or drop.
 	Copy(ctx context.Context, cfg *config.Config, verb, name string, workflows bool) error
 }
 

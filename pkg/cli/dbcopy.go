@@ -8,7 +8,7 @@ import (
 
 // dbCopyCmd is what an update does with copies of the database.
 type dbCopyCmd struct {
-	Verb      string `arg:"" enum:"snapshot,restore,drop" help:"One of ${enum}."`
+	Verb      string `arg:"" enum:"room,snapshot,restore,drop" help:"One of ${enum}."`
 	Name      string `arg:"" help:"Of the copy."`
 	Workflows bool   `help:"The database of n8n too."`
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sys/unix"
 
 	"github.com/arasul/arasul/pkg/config"
 )
@@ -18,10 +19,19 @@ import (
 // copy.
 var ErrForeign = errors.New("the database is on another server, which keeps its own copies")
 
-// failedPrefix begins the names of databases that a rollback has put aside.
-const failedPrefix = "arasul_failed_"
+// ErrNoRoom says that the server's disk is too full for a copy.
+var ErrNoRoom = errors.New("there is no room on the disk")
 
-var snapshotName = regexp.MustCompile(`^arasul_pre_[A-Za-z0-9_]{1,40}$`)
+// roomToWork is what a server needs beside its data, in bytes.
+const roomToWork = 64 << 20
+
+// What the names of copies begin with, and of databases that a rollback has put aside.
+const (
+	copyPrefix   = "arasul_pre_"
+	failedPrefix = "arasul_failed_"
+)
+
+var snapshotName = regexp.MustCompile(`^` + copyPrefix + `[A-Za-z0-9_]{1,40}$`)
 
 // SnapshotOptions says which copies of databases are meant.
 type SnapshotOptions struct {
@@ -40,17 +50,42 @@ func (o SnapshotOptions) pairs() [][2]string {
 	return p
 }
 
-// Snapshot copies the databases as they are, in place of copies of that name.
-// Who is connected is disconnected. The copies are durable when it returns.
+// Room says why the server's disk cannot take the copies, nil if it can: each database
+// is there twice then, and once more in what the server writes ahead.
+func Room(ctx context.Context, o SnapshotOptions) error {
+	return o.with(ctx, func(conn *pgx.Conn) error {
+		var names []string
+		for _, p := range o.pairs() {
+			names = append(names, p[0])
+		}
+		var bytes int64
+		var dir string
+		err := conn.QueryRow(ctx, `SELECT coalesce(sum(pg_database_size(datname)), 0)::bigint, current_setting('data_directory')
+			FROM pg_database WHERE datname = ANY($1)`, names).Scan(&bytes, &dir)
+		if err != nil {
+			return fmt.Errorf("measuring the database: %w", err)
+		}
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err != nil {
+			return fmt.Errorf("measuring the disk of the database: %w", err)
+		}
+		free, need := int64(st.Bavail)*st.Bsize, 2*bytes+roomToWork
+		if free < need {
+			return fmt.Errorf("%w: the copy of the database needs %d MB, and %d are free", ErrNoRoom, need>>20, free>>20)
+		}
+		return nil
+	})
+}
+
+// Snapshot copies the databases as they are, in place of all copies that there are:
+// nobody needs an older one. Who is connected is disconnected. The copies are durable
+// when it returns.
 func Snapshot(ctx context.Context, o SnapshotOptions) error {
 	return o.with(ctx, func(conn *pgx.Conn) error {
-		if err := dropFailed(ctx, conn); err != nil {
+		if err := dropLeft(ctx, conn); err != nil {
 			return err
 		}
 		for _, p := range o.pairs() {
-			if err := dropDatabase(ctx, conn, p[1]); err != nil {
-				return err
-			}
 			if err := alone(ctx, conn, p[:1], "CREATE DATABASE "+quote(p[1])+" TEMPLATE "+quote(p[0])); err != nil {
 				return fmt.Errorf("copying the database %s: %w", p[0], err)
 			}
@@ -76,7 +111,7 @@ func Restore(ctx context.Context, o SnapshotOptions) error {
 			if !there {
 				continue
 			}
-			aside := failedPrefix + strings.TrimPrefix(p[1], "arasul_pre_")
+			aside := failedPrefix + strings.TrimPrefix(p[1], copyPrefix)
 			if err := dropDatabase(ctx, conn, aside); err != nil {
 				return err
 			}
@@ -173,11 +208,12 @@ func carryOver(ctx context.Context, conn *pgx.Conn, from, to string) error {
 	return nil
 }
 
-func dropFailed(ctx context.Context, conn *pgx.Conn) error {
-	rows, _ := conn.Query(ctx, `SELECT datname FROM pg_database WHERE starts_with(datname, $1)`, failedPrefix)
+// dropLeft removes what transactions before have left: copies, and what was put aside.
+func dropLeft(ctx context.Context, conn *pgx.Conn) error {
+	rows, _ := conn.Query(ctx, `SELECT datname FROM pg_database WHERE starts_with(datname, $1) OR starts_with(datname, $2)`, copyPrefix, failedPrefix)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return fmt.Errorf("looking for databases that were put aside: %w", err)
+		return fmt.Errorf("looking for databases that were left: %w", err)
 	}
 	for _, name := range names {
 		if err := dropDatabase(ctx, conn, name); err != nil {

@@ -15,6 +15,7 @@ var stories = []struct {
 }{
 	{"", "new"},
 	{"check", "old"},
+	{"room", "old"},
 	{"load", "old"},
 	{"snapshot", "old"},
 	{"install", "old"},

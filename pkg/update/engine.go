@@ -37,6 +37,10 @@ type Engine struct {
 	// Pause is how long it waits before it calls an Undo again that has failed.
 	Pause time.Duration
 
+	// Prepare, if set, is called before each Undo: the way back has to have what it
+	// needs, room on the disk above all.
+	Prepare func(context.Context)
+
 	// Changed, if set, is called after each record, with the position it led to.
 	Changed func(Position)
 }
@@ -195,6 +199,9 @@ func (e *Engine) undo(ctx context.Context, name string) error {
 		return err
 	}
 	if step.Undo != nil {
+		if e.Prepare != nil {
+			e.Prepare(ctx)
+		}
 		limited, cancel := context.WithTimeout(ctx, step.Limit)
 		err := step.Undo(limited, e.tx())
 		cancel()

@@ -76,6 +76,27 @@ func TestStepsAreTakenInOrder(t *testing.T) {
 	s.want(t, Committed, "do a", "do b", "do commit", "do z")
 }
 
+// A copy of the database that cannot be removed is no reason to stay between two
+// releases: the next one removes it.
+func TestACopyThatStaysIsLeft(t *testing.T) {
+	p := Replay([]Record{
+		{Phase: Started, Plan: []string{stepQuiesce, stepSnapshot, stepInstall}},
+		{Phase: Begun, Step: stepQuiesce}, {Phase: Begun, Step: stepSnapshot}, {Phase: Back, Reason: "no room"},
+		{Phase: Failed, Step: stepSnapshot}, {Phase: Failed, Step: stepSnapshot}, {Phase: Failed, Step: stepSnapshot},
+	}, CommitStep)
+	if next := p.Next(); next.Kind != UndoStep || next.Step != stepQuiesce {
+		t.Errorf("next is %+v", next)
+	}
+}
+
+// Proves UPD-3: the way back has what it needs before each of its steps.
+func TestEachUndoIsPreparedFor(t *testing.T) {
+	s := newScript(t)
+	s.do["b"] = fail
+	s.engine.Prepare = func(ctx context.Context) { _ = s.call(ctx, "prepare", nil) }
+	s.want(t, RolledBack, "do a", "do b", "prepare", "undo b", "prepare", "undo a")
+}
+
 // Proves UPD-3: on failure all of it is rolled back.
 func TestAFailureUndoesWhatWasBegunNewestFirst(t *testing.T) {
 	s := newScript(t)

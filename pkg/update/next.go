@@ -112,6 +112,7 @@ func (p Position) nextBack() Move {
 	for _, step := range slices.Backward(p.Plan) {
 		switch {
 		case p.begun[step] == 0 || p.undone[step]:
+		case p.failed[step] >= maxUndo && step == stepSnapshot: // a copy is left, which the next one removes
 		case p.failed[step] >= maxUndo:
 			return Move{Kind: Finish, Outcome: Stuck}
 		default:

@@ -78,6 +78,8 @@ type Containers interface {
 
 // Database is PostgreSQL.
 type Database interface {
+	// Room says why the disk cannot take a copy of the database, if so.
+	Room(ctx context.Context, name string) error
 	// Snapshot copies the database, replacing a copy of that name.
 	Snapshot(ctx context.Context, name string) error
 	// Restore puts a copy in the place of the database, at once. When there is no
@@ -172,6 +174,9 @@ type baseline struct {
 func (i *install) preflight(ctx context.Context, _ *Tx) (any, error) {
 	if err := i.tools.Packages.Check(ctx); err != nil {
 		return nil, fmt.Errorf("the packages of this machine are not in order: %w", err)
+	}
+	if err := i.tools.Database.Room(ctx, i.snapshotName()); err != nil {
+		return nil, err
 	}
 	well, err := i.tools.Health.Look(ctx)
 	if err != nil {

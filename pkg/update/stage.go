@@ -43,6 +43,9 @@ type Stage struct {
 	Keep  func([]*bundle.Root) error
 	Judge func(*bundle.Verified) error
 
+	// Free says how many bytes of the disk are free; nil: as statfs says.
+	Free func() (int64, error)
+
 	mu        sync.Mutex // guards what follows, and what is in the folder
 	receiving bool
 	at        *staged
@@ -186,7 +189,7 @@ func (s *Stage) begin(size int64, r io.Reader) (again bool, err error) {
 	if err := s.forget(); err != nil {
 		return false, err
 	}
-	if err := s.room(v); err != nil {
+	if err := s.room(v.Manifest.PayloadLen, v.Manifest.Payloads); err != nil {
 		return false, err
 	}
 	if err := os.MkdirAll(s.parts(), 0o700); err != nil {
@@ -199,31 +202,36 @@ func (s *Stage) begin(size int64, r io.Reader) (again bool, err error) {
 	return false, nil
 }
 
-// room says whether the disk can take the file and what is made of it: a package
-// unpacked beside the old one and kept for the way back, images in podman's
-// storage, a copy of the database.
-func (s *Stage) room(v *bundle.Verified) error {
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
-		return err
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(s.Dir, &st); err != nil {
-		return err
-	}
-	free := int64(st.Bavail) * st.Bsize //nolint:gosec // no disk has 2^63 bytes
-	need := v.Manifest.PayloadLen + 256<<20
-	for _, p := range v.Manifest.Payloads {
+// room says whether the disk can take a file of so many bytes, and what is made of its
+// payloads: a package unpacked beside the old one and kept for the way back, images in
+// podman's storage.
+func (s *Stage) room(file int64, payloads []bundle.Payload) error {
+	need := file + 256<<20
+	for _, p := range payloads {
 		if p.Kind == bundle.Image {
 			need += p.Size * 2
 		} else {
 			need += p.Size * 6
 		}
 	}
+	free, err := s.free()
+	if err != nil {
+		return err
+	}
 	if free < need {
 		return &bundle.Error{Code: NoSpace, Text: fmt.Sprintf("the update needs %d MB of free disk, and there are %d", need>>20, free>>20),
 			Hint: "Remove what is not needed: models (sudo arasul models list) or objects in the store; caches and old logs go with: sudo arasul disk clean"}
 	}
 	return nil
+}
+
+func (s *Stage) free() (int64, error) {
+	if s.Free != nil {
+		return s.Free()
+	}
+	var st unix.Statfs_t
+	err := unix.Statfs(filepath.Dir(s.Dir), &st)
+	return int64(st.Bavail) * st.Bsize, err //nolint:gosec // no disk has 2^63 bytes
 }
 
 // goOn takes chunks until r ends.

@@ -47,6 +47,8 @@ type Options struct {
 	Changed func(api.Update)
 	// Boot is the kernel's id of this run.
 	Boot string
+	// Free says how many bytes of the disk are free; nil: as statfs says.
+	Free func() (int64, error)
 	// Synced says that the clock is right.
 	Synced func() bool
 	Log    *slog.Logger
@@ -69,6 +71,7 @@ func New(o Options) (*Updater, error) {
 		Trust: func() (*bundle.Root, error) { return o.Store.Trust(o.KeyDir) },
 		Keep:  o.Store.KeepTrust,
 		Judge: u.mayStage,
+		Free:  o.Free,
 	}
 	if err := o.Store.Init(); err != nil {
 		return nil, err
@@ -337,12 +340,18 @@ func (u *Updater) Rollback(ctx context.Context, a api.UndoUpdate) error {
 }
 
 // accept names an order and hands it, with what was received for it, if anything, to
-// what carries it out. What is missing on the machine is said before that: a release
-// that waits goes on waiting.
+// what carries it out. What is missing on the machine, and on its disk since, is said
+// before that: a release that waits goes on waiting.
 func (u *Updater) accept(ctx context.Context, order *Order, at *staged) error {
 	pkg := order.Release.Package
+	var payloads []bundle.Payload
 	if at != nil {
-		pkg = filepath.Join(u.stage.parts(), filepath.Base(pkg)) // where it lies until then
+		pkg, payloads = filepath.Join(u.stage.parts(), filepath.Base(pkg)), at.Manifest.Payloads // where it lies until then
+	} else if info, err := os.Stat(pkg); err == nil {
+		payloads = []bundle.Payload{{Kind: bundle.Deb, Size: info.Size()}}
+	}
+	if err := u.stage.room(0, payloads); err != nil {
+		return err
 	}
 	lacks, err := u.o.Lacks(ctx, pkg)
 	if err != nil {

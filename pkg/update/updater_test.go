@@ -35,6 +35,7 @@ type house struct {
 	private ed25519.PrivateKey
 	started int
 	lacks   string // what the machine has to have before a package fits
+	full    bool   // the disk
 }
 
 func newHouse(t *testing.T, current Current, schema int) *house {
@@ -63,8 +64,14 @@ func newHouse(t *testing.T, current Current, schema int) *house {
 		Halt:     func(context.Context) error { return nil },
 		Progress: func() *api.Update { return nil },
 		Chosen:   func() (map[string]string, error) { return map[string]string{}, nil },
-		Synced:   func() bool { return false },
-		Log:      slog.New(slog.DiscardHandler),
+		Free: func() (int64, error) {
+			if h.full {
+				return 200 << 20, nil
+			}
+			return 1 << 40, nil
+		},
+		Synced: func() bool { return false },
+		Log:    slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -258,7 +265,12 @@ func TestReleaseWaitsForWhatItNeeds(t *testing.T) {
 	if e, ok := errors.AsType[*bundle.Error](err); !ok || e.Code != NotReady || !strings.HasSuffix(e.Text, ": "+h.lacks) || h.started > 0 || len(h.History().Runs) > 0 {
 		t.Errorf("%v; begun %d times", err, h.started)
 	}
-	h.lacks = ""
+	h.lacks, h.full = "", true // since it was received
+	err = h.Apply(t.Context(), api.ApplyUpdate{Bundle: id, Actor: "test"}, true)
+	if r := refusedBy(err); r == nil || r.Code != string(NoSpace) || h.started > 0 || len(h.History().Runs) > 0 {
+		t.Errorf("on a full disk: %v; begun %d times", err, h.started)
+	}
+	h.full = false
 	if err := h.Apply(t.Context(), api.ApplyUpdate{Bundle: id, Actor: "test"}, true); err != nil || h.started != 1 {
 		t.Errorf("begun %d times, %v", h.started, err)
 	}

@@ -191,6 +191,8 @@ func (w *world) Sync(context.Context) error {
 
 func (w *world) Pin(context.Context, string, string) error { return nil }
 
+func (w *world) Room(context.Context, string) error { return w.fails("room") }
+
 func (w *world) Snapshot(_ context.Context, name string) error {
 	if err := w.fails("snapshot"); err != nil {
 		return err

@@ -233,6 +233,59 @@ func damagedJournal(t *testing.T, b *bed) {
 	b.allWell()
 }
 
+// Proves UPD-2, UPD-3 and UPD-4: a disk that became full while a release waited is told
+// before anything is done; one that becomes full in the middle, to the last byte, does
+// not keep the machine from going back.
+func TestUpdateOnAFullDisk(t *testing.T) {
+	beside(t)
+	w := openWorkshop(t)
+	b := small(t, "t-full", 1200)
+	b.run("arasul", "disk", "reserve")
+	b.trustsWorkshop(w)
+	b.hasAnOwner()
+	want := b.standing("minio")
+
+	file := w.release(t, "1.2.0", 120, "", nil)
+	waits := b.stage(file)
+	b.fillTo(95)
+	var said struct{ Code, Detail string }
+	b.updater("POST", "/apply", `{"bundle":"`+waits.Bundle+`","actor":"proof"}`, &said)
+	if said.Code != "no-space" {
+		t.Errorf("%+v", said)
+	}
+	t.Logf("the owner is told: %s", said.Detail)
+	b.run("rm", "-r", "/var/lib/arasul/models")
+	if again := b.stage(file); !again.Complete || again.Problem != nil {
+		t.Errorf("it does not wait: %+v", again)
+	}
+
+	// Room for the release, and not for a copy of the database.
+	b.asOwner("CREATE TABLE fat AS SELECT repeat(md5(n::text), 60) AS text FROM generate_series(1, 100000) AS n; CHECKPOINT")
+	b.sh(`mkdir /var/lib/arasul/models
+		fallocate --length $(($(stat --file-system --format="%f * %S" /var/lib/arasul) - (420 << 20))) /var/lib/arasul/models/big`)
+	run := b.applies(file)
+	if run.Outcome != "rolled-back" || !strings.Contains(run.Reason, "the copy of the database needs") || run.Downtime > 0 {
+		t.Errorf("%+v", run)
+	}
+	t.Logf("the owner is told: %s", run.Reason)
+	b.asOwner("DROP TABLE fat; CHECKPOINT")
+	b.run("rm", "-r", "/var/lib/arasul/models")
+
+	b.sh("fallocate --length 60M /var/cache/arasul/blob")
+	run = b.applies(w.release(t, "1.2.1", 121, "", func(root string) {
+		command(t, "sed", "-i", "2i [ ! -e /var/lib/arasul/models ] || exit 1; mkdir /var/lib/arasul/models; cat /dev/zero >/var/lib/arasul/models/rest || true; exit 1", filepath.Join(root, "DEBIAN/postinst"))
+	}))
+	log := b.run("journalctl", "--no-pager", "--output=cat", "--lines=60", "--unit=arasul-apply")
+	if run.Outcome != "rolled-back" || !strings.Contains(log, "disk nearly full in the middle of an update") {
+		t.Errorf("%+v\n%s", run, log)
+	}
+	t.Logf("figure: gone back after %s with %.1f %% of the disk used: %s", run.Ended.Sub(run.Started).Round(time.Second), b.used(), run.Reason)
+	if now := b.standing("minio"); now != want {
+		t.Errorf("afterwards:\n%+v, want\n%+v", now, want)
+	}
+	b.empty()
+}
+
 // Proves UPD-4 and the second promise, with the kernel of this host: the file system of
 // the machine is shut down in an instant, and all processes are killed.
 func TestPowerCuts(t *testing.T) {
