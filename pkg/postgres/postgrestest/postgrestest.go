@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -172,12 +173,13 @@ func ServerUser() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// answer waits until the server in dir has made its socket or has given up.
+// answer waits until the server in dir listens or has given up. It has its socket a
+// moment before it listens on it.
 func answer(dir string) error {
 	deadline := time.Now().Add(startWait)
 	for {
-		if _, err := os.Stat(filepath.Join(dir, ".s.PGSQL.5432")); err == nil {
-			return nil
+		if conn, err := net.Dial("unix", filepath.Join(dir, ".s.PGSQL.5432")); err == nil {
+			return conn.Close()
 		}
 		if time.Now().After(deadline) {
 			text, _ := os.ReadFile(filepath.Join(dir, "log"))
