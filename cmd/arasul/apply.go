@@ -271,7 +271,7 @@ func (a *apply) tools(hands *systemd.Hands, cfg *config.Config) update.Tools {
 		FS:         stable.OS{},
 		Packages:   packages{dpkg.Client{}, a.order.Release},
 		Containers: containers{podman.Client{}},
-		Database:   &copies{foreign: cfg.Database.DSN != "", workflows: slices.Contains(apps, "arasul-n8n.service"), hands: hands},
+		Database:   &copies{foreign: cfg.Database.DSN != "", workflows: slices.Contains(apps, "arasul-n8n.service"), keep: a.store.Rescues(), hands: hands},
 		Units:      standing{hands, apps},
 		Health: &update.Prover{
 			Sight:  func(ctx context.Context) (update.Sight, error) { return lookAround(ctx, hands) },

@@ -30,6 +30,7 @@ const (
 type copies struct {
 	foreign   bool // the database is on another server: it is left alone
 	workflows bool
+	keep      []string // copies that somebody may need yet
 	hands     *systemd.Hands
 }
 
@@ -65,6 +66,9 @@ func (c *copies) ask(ctx context.Context, verb, name string) error {
 	args := []string{"db", "copy", verb, name}
 	if c.workflows {
 		args = append(args, "--workflows")
+	}
+	for _, name := range c.keep {
+		args = append(args, "--keep="+name)
 	}
 	return asDatabase(ctx, filepath.Join(update.Dir, "run", update.Runner), args...)
 }

@@ -39,9 +39,9 @@ func (database) Vacuum(ctx context.Context, cfg *config.Config, freeSpace bool) 
 	return postgres.Vacuum(ctx, o)
 }
 
-func (database) Copy(ctx context.Context, cfg *config.Config, verb, name string, workflows bool) error {
+func (database) Copy(ctx context.Context, cfg *config.Config, verb, name string, workflows bool, keep []string) error {
 	do := map[string]func(context.Context, postgres.SnapshotOptions) error{
 		"room": postgres.Room, "snapshot": postgres.Snapshot, "restore": postgres.Restore, "drop": postgres.DropSnapshot,
 	}[verb]
-	return do(ctx, postgres.SnapshotOptions{Database: cfg.Database, Name: name, Workflows: workflows})
+	return do(ctx, postgres.SnapshotOptions{Database: cfg.Database, Name: name, Workflows: workflows, Keep: keep})
 }

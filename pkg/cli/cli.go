@@ -51,7 +51,8 @@ type Database interface {
 	Vacuum(ctx context.Context, cfg *config.Config, freeSpace bool) (api.Vacuum, error)
 	// Copy asks whether there is room for a copy of the database, copies it to a name,
 	// puts that copy in its place, or drops it: verb is room, snapshot, restore or drop.
-	Copy(ctx context.Context, cfg *config.Config, verb, name string, workflows bool) error
+	// Older copies go with snapshot, but for those to keep.
+	Copy(ctx context.Context, cfg *config.Config, verb, name string, workflows bool, keep []string) error
 }
 
 // Env is the world as a command sees it.

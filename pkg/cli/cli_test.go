@@ -275,7 +275,9 @@ func (database) Exec() error { return errors.New("there is no server here") }
 func (database) Provision(c *config.Config) error {
 	return fmt.Errorf("there is no server at %s", c.Database.DSN)
 }
-func (database) Copy(context.Context, *config.Config, string, string, bool) error { return nil }
+func (database) Copy(context.Context, *config.Config, string, string, bool, []string) error {
+	return nil
+}
 
 func (database) Vacuum(_ context.Context, c *config.Config, freeSpace bool) (v api.Vacuum, err error) {
 	if c.Database.DSN == "" {

@@ -60,9 +60,9 @@ type verdict struct {
 // WARNING if it has one of class B, helped or not, the processor was over 80 %
 // busy for five minutes, the disk is over 80 % full, a service is restarting or
 // was restarted in the last ten minutes, the metrics or the healer are silent,
-// or the healer does not repair; else OK. A restart counts when the machine did it by itself, not when
-// somebody asked for it. A stale sample proves nothing, neither good nor bad.
-// Healing says whether a repair is under way.
+// or the healer does not repair; else OK. A restart counts when the machine did
+// it by itself, not when somebody asked for it. A stale sample proves nothing,
+// neither good nor bad. Healing says whether a repair is under way.
 func Overall(o Observed, now time.Time) (status api.Overall, reasons []api.Reason, healing bool) {
 	var r ruling
 	r.services(o)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,9 +37,10 @@ var snapshotName = regexp.MustCompile(`^` + copyPrefix + `[A-Za-z0-9_]{1,40}$`)
 // SnapshotOptions says which copies of databases are meant.
 type SnapshotOptions struct {
 	Database  config.Database
-	Name      string // arasul_pre_…
-	Workflows bool   // n8n's database too
-	SocketDir string // of the machine's own server; empty: [SocketDir]
+	Name      string   // arasul_pre_…
+	Workflows bool     // n8n's database too
+	Keep      []string // names of older copies that somebody may need yet
+	SocketDir string   // of the machine's own server; empty: [SocketDir]
 }
 
 // pairs are the databases and the names of their copies.
@@ -77,12 +79,12 @@ func Room(ctx context.Context, o SnapshotOptions) error {
 	})
 }
 
-// Snapshot copies the databases as they are, in place of all copies that there are:
-// nobody needs an older one. Who is connected is disconnected. The copies are durable
-// when it returns.
+// Snapshot copies the databases as they are, in place of all copies that there are, but
+// for those to keep. Who is connected is disconnected. The copies are durable when it
+// returns.
 func Snapshot(ctx context.Context, o SnapshotOptions) error {
 	return o.with(ctx, func(conn *pgx.Conn) error {
-		if err := dropLeft(ctx, conn); err != nil {
+		if err := o.dropLeft(ctx, conn); err != nil {
 			return err
 		}
 		for _, p := range o.pairs() {
@@ -209,13 +211,16 @@ func carryOver(ctx context.Context, conn *pgx.Conn, from, to string) error {
 }
 
 // dropLeft removes what transactions before have left: copies, and what was put aside.
-func dropLeft(ctx context.Context, conn *pgx.Conn) error {
+func (o SnapshotOptions) dropLeft(ctx context.Context, conn *pgx.Conn) error {
 	rows, _ := conn.Query(ctx, `SELECT datname FROM pg_database WHERE starts_with(datname, $1) OR starts_with(datname, $2)`, copyPrefix, failedPrefix)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return fmt.Errorf("looking for databases that were left: %w", err)
 	}
 	for _, name := range names {
+		if slices.Contains(o.Keep, strings.TrimSuffix(name, "_"+Workflows)) {
+			continue
+		}
 		if err := dropDatabase(ctx, conn, name); err != nil {
 			return err
 		}

@@ -80,7 +80,8 @@ type Containers interface {
 type Database interface {
 	// Room says why the disk cannot take a copy of the database, if so.
 	Room(ctx context.Context, name string) error
-	// Snapshot copies the database, replacing a copy of that name.
+	// Snapshot copies the database, replacing a copy of that name, and those that
+	// transactions before have left.
 	Snapshot(ctx context.Context, name string) error
 	// Restore puts a copy in the place of the database, at once. When there is no
 	// copy of that name it was done before, or never made.
@@ -288,7 +289,9 @@ func (i *install) resume(ctx context.Context, tx *Tx) error {
 	return i.tools.Health.Prove(ctx, before.Well)
 }
 
-func (i *install) snapshotName() string { return "arasul_pre_" + i.txn }
+func (i *install) snapshotName() string { return snapshotOf(i.txn) }
+
+func snapshotOf(txn string) string { return "arasul_pre_" + txn }
 
 func (i *install) snapshot(ctx context.Context, _ *Tx) (any, error) {
 	return nil, i.tools.Database.Snapshot(ctx, i.snapshotName())

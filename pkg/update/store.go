@@ -298,6 +298,17 @@ func (s Store) History() []api.UpdateRun {
 	return runs
 }
 
+// Rescues are the names of the copies of the database that transactions which are stuck
+// have left: somebody may need them yet.
+func (s Store) Rescues() (names []string) {
+	for _, run := range s.History() {
+		if run.Outcome == string(Stuck) {
+			names = append(names, snapshotOf(run.ID))
+		}
+	}
+	return names
+}
+
 func (s Store) describe(dir string) (api.UpdateRun, error) {
 	o, err := readJSON[Order](s, filepath.Join(dir, "order.json"))
 	if err != nil || o.ID == "" {

@@ -219,6 +219,9 @@ func TestDamagedJournalEndsTheTransaction(t *testing.T) {
 	if err := s.Archive(Order{ID: "t1"}); err != nil {
 		t.Fatal(err)
 	}
+	if names := s.Rescues(); len(names) != 1 || names[0] != "arasul_pre_t1" {
+		t.Errorf("what somebody may need yet: %q", names)
+	}
 	if runs := s.History(); len(runs) != 1 || runs[0].Outcome != string(Stuck) || !strings.Contains(runs[0].Reason, ErrDamaged.Error()) {
 		t.Errorf("%+v", runs)
 	}
