@@ -21,7 +21,9 @@
 // A transaction that turned back never turns forward again, and one that
 // committed never turns back: the record of the commit is the point of no return,
 // and every step ahead of it keeps what its Undo needs until then. Power may fail
-// as often as it likes while it goes back; what counts there is errors.
+// as often as it likes while it goes back; what counts there is errors. A copy of the
+// database that cannot be removed is no error that counts, and a journal that cannot be
+// read is one that leaves nothing to try.
 //
 // Next is the decision, a pure function of the journal. Engine carries it out.
 //
