@@ -3,8 +3,10 @@
 package proof
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -129,6 +131,7 @@ func TestUpdates(t *testing.T) {
 	t.Run("a package that the machine lacks", func(t *testing.T) { lackingPackage(t, b.of(t), w) })
 	t.Run("cancelled, and may come later", func(t *testing.T) { cancelled(t, b.of(t), w) })
 	t.Run("the admin goes back, and forward again", func(t *testing.T) { thereAndBack(t, b.of(t), want, images.first) })
+	t.Run("over a slow line", func(t *testing.T) { slowLine(t, b.of(t), w) })
 	t.Run("a journal that cannot be read", func(t *testing.T) { damagedJournal(t, b.of(t)) })
 	t.Run("the release after all that keeps what the owner wrote", func(t *testing.T) {
 		b := b.of(t)
@@ -208,6 +211,30 @@ func thereAndBack(t *testing.T, b *bed, newest standing, oldImage string) {
 		}
 		b.allWell()
 	}
+}
+
+// slowLine sends one of the page's slices, through the proxy and the dashboard, in more
+// than the half minute that other requests have.
+func slowLine(t *testing.T, b *bed, w *workshop) {
+	const slice = 8 << 20
+	content, err := os.ReadFile(w.release(t, "1.2.7", 127, "", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.put("/root/slice", content[:slice])
+	out := b.run("curl", "--silent", "--show-error", "--insecure", "--limit-rate", "230k", "--max-time", "120",
+		"--header", "Authorization: Bearer "+b.bearerClient().bearer, "--header", "Content-Type: application/octet-stream",
+		"--header", fmt.Sprintf("Content-Range: bytes 0-%d/%d", slice-1, len(content)), "--data-binary", "@/root/slice",
+		"--write-out", "%{http_code} %{time_total}", "https://127.0.0.1/api/update/upload")
+	answer, how, _ := strings.Cut(out, "\n")
+	var received struct {
+		Bytes int64 `json:"received_bytes"`
+	}
+	if err := json.Unmarshal([]byte(answer), &received); err != nil || !strings.HasPrefix(how, "200 3") || received.Bytes < slice-1<<20 {
+		t.Errorf("%v: %s", err, out)
+	}
+	t.Logf("figure: status and seconds of a slice at 230 kB/s: %s", how)
+	b.updater("DELETE", "/stage", "", &updateState{})
 }
 
 // damagedJournal has a transaction under way whose journal a disk has changed: it is given
