@@ -40,14 +40,15 @@ func updaterDaemon(ctx context.Context, d *daemon.Daemon) error {
 	defer hands.Close()
 	id, _ := boot()
 	changes := make(chan api.Update, 1)
+	store := update.Store{FS: stable.OS{}, Dir: update.Dir}
 	u, err := update.New(update.Options{
-		Store: update.Store{FS: stable.OS{}, Dir: update.Dir}, KeyDir: update.KeyDir,
+		Store: store, KeyDir: update.KeyDir,
 		OS: "/etc/os-release", Arch: runtime.GOARCH, // dpkg's names for both of ours
 		ID: "/etc/machine-id", Schema: migrations.Latest(),
 		Program:  func() ([]byte, error) { return os.ReadFile("/proc/self/exe") },
 		Version:  dpkg.Client{}.Version,
 		Lacks:    dpkg.Client{}.Lacks,
-		Run:      func(ctx context.Context) error { return hands.Start(ctx, applyUnit) },
+		Run:      func(ctx context.Context) error { return carryOut(ctx, hands, store) },
 		Halt:     func(ctx context.Context) error { return hands.Stop(ctx, applyUnit) },
 		Progress: progressMark,
 		Chosen:   func() (map[string]string, error) { return container.Chosen(container.EnvPath) },
@@ -76,6 +77,19 @@ func updaterDaemon(ctx context.Context, d *daemon.Daemon) error {
 	g.Go(func() error { return untilIdle(ctx, visitors, u) })
 	d.Ready("waiting for a release")
 	return g.Wait()
+}
+
+// carryOut starts what carries out the transaction under way. One that had little left to
+// do has ended before systemd is asked how it does: that is no fault.
+func carryOut(ctx context.Context, hands *systemd.Hands, store update.Store) error {
+	err := hands.Start(ctx, applyUnit)
+	if err == nil {
+		return nil
+	}
+	if order, lookErr := store.Running(); lookErr == nil && order == nil {
+		return nil
+	}
+	return err
 }
 
 // progressMark is what the one that carries out an update says of it.

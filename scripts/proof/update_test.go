@@ -266,7 +266,7 @@ func damagedJournal(t *testing.T, b *bed) {
 func TestUpdateOnAFullDisk(t *testing.T) {
 	beside(t)
 	w := openWorkshop(t)
-	b := small(t, "t-disk-update", 1200)
+	b := small(t, "t-fullup", 1200)
 	b.run("arasul", "disk", "reserve")
 	b.trustsWorkshop(w)
 	b.hasAnOwner()
