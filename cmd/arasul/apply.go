@@ -109,8 +109,7 @@ func applyDaemon(ctx context.Context, d *daemon.Daemon) error {
 // makeRoom has the disk cleaned up when it is nearly full: the healer, who does that
 // otherwise, keeps its hands off, and the way back needs room.
 func (a *apply) makeRoom(ctx context.Context, hands *systemd.Hands) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(update.Dir, &st); err != nil || int64(st.Bavail)*st.Bsize >= roomForWayBack { //nolint:gosec // no disk has 2^63 bytes
+	if free, err := stable.Free(update.Dir); err != nil || free >= roomForWayBack {
 		return
 	}
 	a.log.Warn("disk nearly full in the middle of an update, cleaning up")

@@ -53,6 +53,7 @@ func updaterDaemon(ctx context.Context, d *daemon.Daemon) error {
 		Progress: progressMark,
 		Chosen:   func() (map[string]string, error) { return container.Chosen(container.EnvPath) },
 		Boot:     id,
+		Free:     func() (int64, error) { return stable.Free(update.Dir) },
 		Synced: func() bool {
 			_, err := os.Stat("/run/systemd/timesync/synchronized")
 			return err == nil

@@ -12,11 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/arasul/arasul/pkg/api"
 	"github.com/arasul/arasul/pkg/atomicfile"
 	"github.com/arasul/arasul/pkg/config"
+	"github.com/arasul/arasul/pkg/stable"
 )
 
 // Where images are kept, and what is said of them.
@@ -193,11 +192,11 @@ func (s *Store) keep(path, id string) (err error) {
 	if err != nil {
 		return err
 	}
-	var room unix.Statfs_t
-	if err := unix.Statfs(s.kept(), &room); err != nil {
+	free, err := stable.Free(s.kept())
+	if err != nil {
 		return err
 	}
-	if free := room.Bavail * uint64(room.Bsize); uint64(info.Size()) > free/2 { //nolint:gosec // sizes are not negative
+	if info.Size() > free/2 {
 		return fmt.Errorf("it has %d bytes, and more than half of the %d that are free would go", info.Size(), free)
 	}
 	to, err := os.CreateTemp(s.kept(), ".new-*")

@@ -11,9 +11,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"golang.org/x/sys/unix"
 
 	"github.com/arasul/arasul/pkg/config"
+	"github.com/arasul/arasul/pkg/stable"
 )
 
 // ErrForeign says that the database is on another server, which is not ours to
@@ -67,12 +67,11 @@ func Room(ctx context.Context, o SnapshotOptions) error {
 		if err != nil {
 			return fmt.Errorf("measuring the database: %w", err)
 		}
-		var st unix.Statfs_t
-		if err := unix.Statfs(dir, &st); err != nil {
-			return fmt.Errorf("measuring the disk of the database: %w", err)
+		free, err := stable.Free(dir)
+		if err != nil {
+			return err
 		}
-		free, need := int64(st.Bavail)*st.Bsize, 2*bytes+roomToWork
-		if free < need {
+		if need := 2*bytes + roomToWork; free < need {
 			return fmt.Errorf("%w: the copy of the database needs %d MB, and %d are free", ErrNoRoom, need>>20, free>>20)
 		}
 		return nil

@@ -100,6 +100,16 @@ func MkdirAll(f FS, dir string, perm fs.FileMode) error {
 	return f.SyncDir(parent)
 }
 
+// Free is how many bytes of the file system that holds a folder can still be written, by
+// others than root.
+func Free(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("measuring the disk of %s: %w", dir, err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil //nolint:gosec // no disk has 2^63 bytes
+}
+
 // OS is the real file system. Links are not followed at the end of a path that
 // is written.
 type OS struct{}

@@ -43,7 +43,7 @@ type Stage struct {
 	Keep  func([]*bundle.Root) error
 	Judge func(*bundle.Verified) error
 
-	// Free says how many bytes of the disk are free; nil: as statfs says.
+	// Free says how many bytes of the disk are free.
 	Free func() (int64, error)
 
 	mu        sync.Mutex // guards what follows, and what is in the folder
@@ -214,7 +214,7 @@ func (s *Stage) room(file int64, payloads []bundle.Payload) error {
 			need += p.Size * 6
 		}
 	}
-	free, err := s.free()
+	free, err := s.Free()
 	if err != nil {
 		return err
 	}
@@ -223,15 +223,6 @@ func (s *Stage) room(file int64, payloads []bundle.Payload) error {
 			Hint: "Remove what is not needed: models (sudo arasul models list) or objects in the store; caches and old logs go with: sudo arasul disk clean"}
 	}
 	return nil
-}
-
-func (s *Stage) free() (int64, error) {
-	if s.Free != nil {
-		return s.Free()
-	}
-	var st unix.Statfs_t
-	err := unix.Statfs(filepath.Dir(s.Dir), &st)
-	return int64(st.Bavail) * st.Bsize, err //nolint:gosec // no disk has 2^63 bytes
 }
 
 // goOn takes chunks until r ends.

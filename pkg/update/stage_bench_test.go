@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/arasul/arasul/pkg/bundle"
+	"github.com/arasul/arasul/pkg/stable"
 )
 
 // benchBytes is the payload of the release that is received.
@@ -77,6 +78,7 @@ func BenchmarkReceive(b *testing.B) {
 		for range b.N {
 			s := &Stage{
 				Dir:   filepath.Join(dir, "stage"),
+				Free:  func() (int64, error) { return stable.Free(dir) },
 				Trust: func() (*bundle.Root, error) { return bundle.Bootstrap(key), nil },
 				Keep:  func([]*bundle.Root) error { return nil },
 				Judge: func(*bundle.Verified) error { return nil },

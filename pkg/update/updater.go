@@ -47,7 +47,7 @@ type Options struct {
 	Changed func(api.Update)
 	// Boot is the kernel's id of this run.
 	Boot string
-	// Free says how many bytes of the disk are free; nil: as statfs says.
+	// Free says how many bytes of the disk are free.
 	Free func() (int64, error)
 	// Synced says that the clock is right.
 	Synced func() bool

@@ -39,13 +39,16 @@ func (v *visitor) guess(t *testing.T) (looked bool) {
 	return false
 }
 
-// longest is how long one may be refused: the window slides, so that who has used it up at
-// its very beginning comes in again when a fifth of the next one has passed.
-const longest = locked + locked/triesOfOneAddress
-
-// refusedForNow checks that an answer says when to come again.
+// refusedForNow checks that an answer says when to come again: within the lock, or, for who
+// has used up the sliding window at its very beginning, when a fifth of the next one has
+// passed. Windows begin at each quarter of an hour.
 func refusedForNow(t *testing.T, r reply) {
 	t.Helper()
+	said, err := http.ParseTime(r.header.Get("Date"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	longest := max(locked, said.Truncate(locked).Add(locked+locked/triesOfOneAddress).Sub(said))
 	wait, err := strconv.Atoi(r.header.Get("Retry-After"))
 	if r.status != http.StatusTooManyRequests || err != nil || wait < 1 || time.Duration(wait)*time.Second > longest {
 		t.Errorf("want 429 with Retry-After of at most %s: %s", longest, r)
