@@ -72,6 +72,7 @@ func newUpdater(t *testing.T) *updater {
 		Halt:     func(context.Context) error { return nil },
 		Progress: func() *api.Update { return nil },
 		Chosen:   func() (map[string]string, error) { return nil, nil },
+		Free:     func() (int64, error) { return 1 << 40, nil },
 		Synced:   func() bool { return true },
 		Log:      slog.New(slog.DiscardHandler),
 	})
